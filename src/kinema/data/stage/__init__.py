@@ -1,0 +1,1 @@
+"""The stage: our own procedural world of moving people."""

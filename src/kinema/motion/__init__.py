@@ -1,0 +1,1 @@
+"""What a motion is: skeletons, clips, coordinates and files."""

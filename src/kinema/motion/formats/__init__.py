@@ -1,0 +1,1 @@
+"""One file a format. Each reads folders, zips and single files into clips."""

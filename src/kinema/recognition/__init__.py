@@ -1,0 +1,1 @@
+"""What does this motion mean? One file a paper."""

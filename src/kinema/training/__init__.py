@@ -1,0 +1,1 @@
+"""How a method is trained: one loop, one checkpoint, one log."""

@@ -1,0 +1,1 @@
+"""How it is shown: stick figures, plots, the report."""
