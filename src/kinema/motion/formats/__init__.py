@@ -1,1 +1,83 @@
 """One file a format. Each reads folders, zips and single files into clips."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Protocol
+
+from ...errors import UserError
+from ..clip import Clip
+from . import msr_action3d, npz, nw_ucla, sbu, user, utd_mhad, utkinect
+from .jobs import Job
+from .members import members
+
+
+class Format(Protocol):
+    """What the module of a format offers."""
+
+    def jobs(self, source: Path) -> list[Job]:
+        """The files to read; cheap."""
+        ...
+
+    def read(self, job: Job) -> list[Clip]:
+        """The clips of one file, or FormatError."""
+        ...
+
+
+FORMATS: dict[str, Format] = {
+    "nw-ucla": nw_ucla,
+    "utd-mhad": utd_mhad,
+    "msr-action3d": msr_action3d,
+    "utkinect": utkinect,
+    "sbu": sbu,
+    "npz": npz,
+    "user": user,
+}
+"""Every format by name."""
+
+_FILES: dict[str, re.Pattern[str]] = {
+    "user": re.compile(re.escape(user.INDEX)),
+    "nw-ucla": nw_ucla.NAME,
+    "utd-mhad": utd_mhad.NAME,
+    "msr-action3d": msr_action3d.NAME,
+    "utkinect": utkinect.NAME,
+    "sbu": re.compile(r"skeleton_pos\.txt"),
+    "npz": re.compile(r".+\.npz"),
+}
+"""File names by which a format is known, the most telling first."""
+
+
+def guess(source: Path) -> str:
+    """The format of a folder, a zip or a single file, by the names of the files in it.
+
+    Raises:
+        UserError: no format has files with such names, or `source` does not exist.
+    """
+    names = {Path(m.name).name for m in members(source)}
+    for name, pattern in _FILES.items():
+        if any(map(pattern.fullmatch, names)):
+            return name
+    example = f"it holds files such as {min(names)}" if names else "it is empty"
+    raise UserError(f"{source}: no known format ({example}); name one of {', '.join(FORMATS)}")
+
+
+def read_file(path: Path) -> list[Clip]:
+    """The clips of one file. A file within a zip is named as messages name it: ``archive.zip:inner/path``.
+
+    Raises:
+        UserError: no such file, a whole folder or zip, or no known format.
+        FormatError: a damaged file.
+    """
+    path = Path(path)
+    archive, colon, inner = str(path).rpartition(".zip:")
+    if colon and not path.exists():
+        source = Path(archive + ".zip")
+        found = [job for job in FORMATS[guess(source)].jobs(source) if job.member.name == inner]
+        if not found:
+            raise UserError(f"{source}: no readable file {inner!r} in it")
+        return FORMATS[guess(source)].read(found[0])
+    if path.is_dir() or path.suffix.lower() == ".zip":
+        raise UserError(f"{path}: a whole folder or zip; name one file (within a zip: archive.zip:inner/path)")
+    format = FORMATS[guess(path)]
+    return [clip for job in format.jobs(path) for clip in format.read(job)]

@@ -1,0 +1,262 @@
+"""How the field measures an encoder: linear probe, nearest neighbour, fine-tuning, training from scratch, few labels, transfer.
+
+They work for any `Encoder`. Whatever is chosen (the strength of a regulariser) is chosen on a validation part of the training split;
+the test split is used once, for the number that is reported. The published code instead reports the best *test* accuracy over epochs,
+so published figures are a little optimistic beside these.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data.augment import Augmentation
+from ..data.batches import ClipBatch, Crop, ResidentClips
+from ..data.splits import Split, subset
+from ..errors import UserError
+from ..motion.clip import Clip
+from ..training.fit import fit
+from ..training.method import Optimiser, Schedule
+from ..training.stage import Stage
+from .encoder import Encoder
+from .heads import Classifier, FineTuneHead, LinearHead
+
+Pooling = Literal["mean", "joints"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Prepared clips with labels and a split: what an encoder is measured on.
+
+    Attributes:
+        clips: prepared, all with the same skeleton and number of people. labels: `(N,)` class indices. classes: names.
+        split: row numbers of train, test, and of fit and validation, which together are train.
+        name: for reports, for instance ``nw-ucla view``.
+    """
+
+    clips: Sequence[Clip]
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    split: Split
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Score:
+    """The outcome of one protocol with one seed.
+
+    Attributes:
+        protocol: its name. accuracy: percent of test clips. predictions, truth: `(N_test,)` class indices.
+        seconds: wall time. details: what was chosen, and on what evidence.
+    """
+
+    protocol: str
+    accuracy: float
+    predictions: np.ndarray
+    truth: np.ndarray
+    seconds: float
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def confusion(self, classes: int) -> np.ndarray:
+        """`(K, K)` counts: rows are the truth."""
+        table = np.zeros((classes, classes), np.int64)
+        np.add.at(table, (self.truth, self.predictions), 1)
+        return table
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """How a classifier is trained. Defaults: MAMP's published fine-tuning.
+
+    Attributes:
+        epochs, batch_size: length. optimiser, schedule: as in `training`.
+        layer_decay: rate factor from layer to layer, towards the input. smoothing: of labels. drop_path: highest rate.
+        hidden, dropout: of the head. crop, augment: of training clips. precision: ``32`` or ``bf16``.
+    """
+
+    epochs: int = 100
+    batch_size: int = 48
+    optimiser: Optimiser = field(default_factory=lambda: Optimiser(lr=3e-4, betas=(0.9, 0.999), weight_decay=0.05))
+    schedule: Schedule = field(default_factory=lambda: Schedule("cosine", warmup=5, final=1e-5 / 3e-4))
+    layer_decay: float = 0.8
+    smoothing: float = 0.1
+    drop_path: float = 0.3
+    hidden: int = 2048
+    dropout: float = 0.3
+    crop: Crop = field(default_factory=Crop)
+    augment: tuple[Augmentation, ...] = ()
+    precision: Literal["32", "bf16"] = "32"
+
+
+@contextmanager
+def evaluation_mode(module: torch.nn.Module, precision: str) -> Iterator[None]:
+    """Evaluation mode without gradients, in bf16 where asked; the mode is put back afterwards."""
+    was = module.training
+    module.eval()
+    device = next(module.parameters()).device.type
+    try:
+        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+            yield
+    finally:
+        module.train(was)
+
+
+def pool(tokens: Tensor, how: Pooling) -> Tensor:
+    """`(B, M, T', J', D)` -> `(B, D)` averaged over everything (published) or `(B, J' D)` with joints side by side."""
+    return tokens.mean((1, 2, 3)) if how == "mean" else tokens.mean((1, 2)).flatten(1)
+
+
+def features(
+    encoder: Encoder,
+    clips: Sequence[Clip],
+    *,
+    pooling: Pooling = "mean",
+    crop: Crop | None = None,
+    batch_size: int = 128,
+    precision: str = "32",
+) -> np.ndarray:
+    """Features `(N, D)` float32 of prepared clips, each seen once through the evaluation crop."""
+    device = next(encoder.parameters()).device
+    people = clips[0].people
+    source = ResidentClips(
+        clips, frames=encoder.frames, people=people, batch_size=batch_size, crop=crop or Crop(), device=device, shuffle=False
+    )
+    with evaluation_mode(encoder, precision):
+        parts = [pool(encoder.tokens(batch.positions).float(), pooling) for batch in source.ordered(batch_size)]
+        return torch.cat(parts).cpu().numpy()
+
+
+def _score(protocol: str, predictions: np.ndarray, truth: np.ndarray, start: float, **details: Any) -> Score:
+    accuracy = 100.0 * float((predictions == truth).mean())
+    return Score(protocol, accuracy, predictions, truth, time.perf_counter() - start, details)
+
+
+STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+"""Inverse strengths of the regulariser that the linear probe chooses from, on the validation part."""
+
+
+def linear_probe(table: np.ndarray, labels: np.ndarray, split: Split) -> Score:
+    """Logistic regression on frozen features `(N, D)`, standardised; its regulariser is chosen on the validation part."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    start = time.perf_counter()
+
+    def fitted(rows: np.ndarray, strength: float) -> Any:
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000))
+        return model.fit(table[rows], labels[rows])
+
+    validation = {c: float(fitted(split.fit, c).score(table[split.validation], labels[split.validation])) for c in STRENGTHS}
+    best = max(validation, key=lambda c: (validation[c], -c))
+    predictions = fitted(split.train, best).predict(table[split.test])
+    return _score("linear", predictions, labels[split.test], start, strength=best, validation=100 * validation[best])
+
+
+def nearest(queries: np.ndarray, gallery: np.ndarray, k: int = 1, chunk: int = 1024) -> np.ndarray:
+    """`(Q, D)`, `(G, D)` -> `(Q, k)` rows of the most cosine-similar gallery entries, computed in chunks of bounded memory."""
+
+    def unit(x: np.ndarray) -> Tensor:
+        return torch.nn.functional.normalize(torch.from_numpy(np.ascontiguousarray(x, np.float32)), dim=1)
+
+    q, g = unit(queries), unit(gallery)
+    return torch.cat([(part @ g.T).topk(min(k, len(g)), dim=1).indices for part in q.split(chunk)]).numpy()
+
+
+def knn_probe(table: np.ndarray, labels: np.ndarray, split: Split, k: int = 1) -> Score:
+    """Vote of the `k` nearest training clips by cosine similarity of standardised features (mean and spread of the training part)."""
+    start = time.perf_counter()
+    mean, spread = table[split.train].mean(0), table[split.train].std(0) + 1e-6
+    standard = (table - mean) / spread
+    votes = labels[split.train][nearest(standard[split.test], standard[split.train], k)]
+    predictions = np.array([np.bincount(v, minlength=1).argmax() for v in votes])
+    return _score(f"{k}-nn", predictions, labels[split.test], start, k=k)
+
+
+def train_classifier(
+    protocol: str,
+    encoder: Encoder,
+    task: Task,
+    how: Supervision,
+    folder: Path,
+    *,
+    seed: int,
+    rows: np.ndarray | None = None,
+    frozen: bool = False,
+    quiet: bool = True,
+) -> Score:
+    """Trains `encoder` with a head on the training rows and tests the last epoch.
+
+    `frozen` gives the published linear probe (batch norm + linear map, encoder untouched), otherwise everything is trained.
+    The encoder is changed in place. `folder` becomes a run folder of its own, so that a long fine-tuning resumes like any training.
+    """
+    start = time.perf_counter()
+    rows = task.split.train if rows is None else rows
+    torch.manual_seed(seed)
+    people, classes = task.clips[0].people, len(task.classes)
+    if frozen:
+        head: torch.nn.Module = LinearHead(encoder.width, classes)
+    else:
+        head = FineTuneHead(encoder.width * token_joints(encoder, task), classes, how.hidden, how.dropout)
+    model = Classifier(encoder, head, frozen=frozen, smoothing=0.0 if frozen else how.smoothing, layer_decay=how.layer_decay)
+    device = next(encoder.parameters()).device
+    shared = {"frames": encoder.frames, "people": people, "crop": how.crop, "device": device}
+    source = ResidentClips(
+        [task.clips[i] for i in rows],
+        labels=task.labels[rows],
+        batch_size=min(how.batch_size, len(rows)),
+        augment=how.augment,
+        seed=seed,
+        **shared,
+    )
+    stage = Stage(protocol, model, source, how.epochs, how.optimiser, how.schedule)
+    config = {"protocol": protocol, "task": task.name, "seed": seed, "rows": len(rows)}
+    fit([stage], folder, seed=seed, config=config, precision=how.precision, resume=True, quiet=quiet, keep=1)
+    test = task.split.test
+    tests = ResidentClips([task.clips[i] for i in test], labels=task.labels[test], batch_size=128, shuffle=False, **shared)
+    with evaluation_mode(model, how.precision):
+        found = [model.logits(batch.positions).argmax(1) for batch in tests.ordered(128)]
+    return _score(protocol, torch.cat(found).cpu().numpy(), task.labels[test], start, rows=len(rows), epochs=how.epochs)
+
+
+def token_joints(encoder: Encoder, task: Task) -> int:
+    """`J'`: tokens over joints, found by running the encoder on one frame-resized clip."""
+    device = next(encoder.parameters()).device
+    clip = task.clips[0]
+    with evaluation_mode(encoder, "32"):
+        probe = torch.zeros(1, encoder.frames, clip.people, len(clip.skeleton), clip.positions.shape[-1], device=device)
+        return encoder.tokens(probe).shape[3]
+
+
+def few_labels(task: Task, ratio: float, seed: int) -> np.ndarray:
+    """Training rows of which `ratio` keep their label: int(N * ratio) of them, drawn plainly, as published.
+
+    Raises:
+        UserError: the ratio leaves no row.
+    """
+    if not 0 < ratio <= 1 or int(len(task.split.train) * ratio) < 2:
+        raise UserError(f"semi-supervised ratio {ratio}: leaves fewer than 2 of {len(task.split.train)} training clips")
+    return subset(task.split, ratio, seed)
+
+
+def published_linear(how: Supervision, epochs: int = 100, batch_size: int = 256, lr: float = 0.1) -> Supervision:
+    """MAMP's linear probe: SGD, momentum 0.9, no decay, rate 0.1 (absolute) falling to 0 along a cosine, no warm-up."""
+    optimiser = Optimiser("sgd", lr=lr, weight_decay=0.0, momentum=0.9)
+    return replace(how, epochs=epochs, batch_size=batch_size, optimiser=optimiser, schedule=Schedule("cosine"), layer_decay=1.0)
+
+
+def raw_positions(task: Task, frames: int = 32) -> np.ndarray:
+    """The floor that a learned encoder must beat: prepared positions resized to `frames`, flattened, `(N, frames M J C)`."""
+    source = ResidentClips(
+        task.clips, frames=frames, people=task.clips[0].people, batch_size=256, crop=Crop(evaluation=1.0), shuffle=False
+    )
+    batches: list[ClipBatch] = list(source.ordered(256))
+    return torch.cat([b.positions for b in batches]).flatten(1).numpy()

@@ -1,0 +1,189 @@
+"""Recipes: the whole configuration of a run as a Python function. A preset is its hyphenated name on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import cattrs
+from cattrs.strategies import configure_tagged_union
+
+from ..data.augment import Augmentation, Rotate
+from ..data.batches import Crop
+from ..errors import UserError, unknown
+from ..motion.prepare import Preparation
+from ..motion.skeleton import Skeleton
+from ..training.method import Method, Optimiser, Schedule
+from .encoder import TransformerConfig
+from .mamp import MAMP, MAMPConfig
+from .protocols import Pooling, Supervision
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a run besides data, seed and machine. Saved as the run's `config.json`.
+
+    Attributes:
+        preset: the recipe function that made it. method: which paper.
+        model: the method's own choices. preparation: what happens to clips first.
+        crop, augment: of training clips. batch_size: clips of one optimiser step. epochs: passes over the training split.
+        optimiser, schedule: how it learns. accumulate: parts of a batch. ema: decay of averaged weights, or None.
+        precision: ``32`` or ``bf16``. compile: torch.compile the loss.
+        pooling: how the linear probe and nearest neighbours see tokens. supervision: how fine-tuning runs.
+    """
+
+    preset: str
+    method: Literal["mamp"]
+    model: MAMPConfig
+    preparation: Preparation = field(default_factory=Preparation)
+    crop: Crop = field(default_factory=Crop)
+    augment: tuple[Augmentation, ...] = (Rotate(0.3),)
+    batch_size: int = 128
+    epochs: float = 400
+    optimiser: Optimiser = field(default_factory=Optimiser)
+    schedule: Schedule = field(default_factory=lambda: Schedule("cosine", warmup=20, final=0.5))
+    accumulate: int = 1
+    ema: float | None = None
+    precision: Literal["32", "bf16"] = "32"
+    compile: bool = False
+    pooling: Pooling = "mean"
+    supervision: Supervision = field(default_factory=Supervision)
+
+
+def _sized(skeleton: Skeleton, **size: Any) -> TransformerConfig:
+    return TransformerConfig(joints=len(skeleton), bones=tuple(skeleton.bone_pairs()), **size)
+
+
+def _paper(preset: str, skeleton: Skeleton, preparation: Preparation, depth: int, tau: float) -> Recipe:
+    if len(skeleton) != 25:
+        raise UserError(f"preset {preset}: made for the 25 joints of Kinect v2, but the data has {len(skeleton)} ({skeleton.name}); use small or fast")
+    return Recipe(
+        preset=preset,
+        method="mamp",
+        model=MAMPConfig(_sized(skeleton), decoder_depth=depth, tau=tau),
+        preparation=preparation,
+        supervision=Supervision(augment=(Rotate(0.3),)),
+    )
+
+
+def paper_ntu60(skeleton: Skeleton) -> Recipe:
+    """MAMP on NTU-60 as published: 256 wide, 8 + 3 blocks, 120 frames, tau 0.8, batch 128, 400 epochs, AdamW 1e-3 to 5e-4.
+
+    Every value was read in the authors' repository (commit 09e6252): `Optimiser` and `Schedule` defaults are theirs too.
+    """
+    ntu = Preparation(actors="mamp", centre="mamp", longest=300, people=2)
+    return _paper("paper-ntu60", skeleton, ntu, 3, 0.8)
+
+
+def paper_ntu120(skeleton: Skeleton) -> Recipe:
+    """MAMP on NTU-120 as published: 5 decoder blocks, tau 0.75, and a lone person copied into the second place."""
+    ntu = Preparation(actors="mamp", centre="mamp", longest=300, people=2, absent="copy")
+    return _paper("paper-ntu120", skeleton, ntu, 5, 0.75)
+
+
+def paper_pku(skeleton: Skeleton) -> Recipe:
+    """MAMP on PKU-MMD as published: 5 decoder blocks, tau 0.8, positions not centred, first 300 frames."""
+    return _paper("paper-pku", skeleton, Preparation(empty="prefix", longest=300, people=2), 5, 0.8)
+
+
+def small(skeleton: Skeleton) -> Recipe:
+    """MAMP for a small set on two CPU cores: 128 wide, 6 + 2 blocks, cross-attention decoder, view-aligned clips, bf16."""
+    size = _sized(skeleton, width=128, depth=6, heads=4, frames=64)
+    return Recipe(
+        preset="small",
+        method="mamp",
+        model=MAMPConfig(size, decoder="cross", decoder_width=128, decoder_depth=2, predict_share=0.5, pack=True),
+        preparation=Preparation(centre="first", yaw=True, people=1),
+        crop=Crop(minimum=16),
+        batch_size=32,
+        epochs=200,
+        schedule=Schedule("cosine", warmup=10, final=0.1),
+        precision="bf16",
+        supervision=Supervision(
+            epochs=60, batch_size=32, hidden=512, drop_path=0.1, crop=Crop(minimum=16), augment=(Rotate(0.3),), precision="bf16"
+        ),
+    )
+
+
+def fast(skeleton: Skeleton) -> Recipe:
+    """The published encoder size with a cheaper decoder: cross-attention over half of the masked queries, present people packed, bf16."""
+    size = _sized(skeleton)
+    return Recipe(
+        preset="fast",
+        method="mamp",
+        model=MAMPConfig(size, decoder="cross", predict_share=0.5, pack=True),
+        preparation=Preparation(empty="drop", centre="first", yaw=True, people=2),
+        crop=Crop(minimum=64),
+        precision="bf16",
+        supervision=Supervision(augment=(Rotate(0.3),), precision="bf16"),
+    )
+
+
+PRESETS: dict[str, dict[str, Callable[[Skeleton], Recipe]]] = {
+    "mamp": {
+        "paper-ntu60": paper_ntu60,
+        "paper-ntu120": paper_ntu120,
+        "paper-pku": paper_pku,
+        "small": small,
+        "fast": fast,
+    }
+}
+"""Method -> preset -> recipe of a skeleton."""
+
+
+def recipe(method: str, preset: str, skeleton: Skeleton) -> Recipe:
+    """The recipe of a preset for data with this skeleton.
+
+    Raises:
+        UserError: an unknown method or preset, or a skeleton that the preset is not made for.
+    """
+    if method not in PRESETS:
+        raise unknown("method", method, PRESETS)
+    if preset not in PRESETS[method]:
+        raise unknown(f"preset of {method}", preset, PRESETS[method])
+    return PRESETS[method][preset](skeleton)
+
+
+def build_method(recipe: Recipe, drop_path: float = 0.0) -> Method:
+    """The untrained network of a recipe; its first weights come from torch's global generator.
+
+    Raises:
+        UserError: the model's choices contradict one another.
+    """
+    try:
+        size = replace(recipe.model.encoder, drop_path=drop_path)
+        return MAMP(replace(recipe.model, encoder=size))
+    except ValueError as error:
+        raise UserError(f"recipe {recipe.preset}: {error}") from error
+
+
+def _converter() -> cattrs.Converter:
+    converter = cattrs.Converter(forbid_extra_keys=True)
+    configure_tagged_union(Augmentation, converter, tag_name="kind")
+    return converter
+
+
+def to_json(recipe: Recipe) -> dict[str, Any]:
+    """A JSON-safe description that `from_json` reads back."""
+    return _converter().unstructure(recipe, Recipe)
+
+
+def from_json(value: Any, origin: object) -> Recipe:
+    """The recipe of a run's configuration.
+
+    Raises:
+        UserError: something missing, unknown or of the wrong type, naming `origin`.
+    """
+    try:
+        return _converter().structure(value, Recipe)
+    except UserError as error:
+        raise UserError(f"{origin}: {error}") from error
+    except Exception as error:  # cattrs wraps whatever a constructor raises
+        reasons = "; ".join(cattrs.transform_error(error))
+        raise UserError(f"{origin}: not a recipe that this version knows ({reasons})") from error
+
+
+def supervise(recipe: Recipe, **changes: Any) -> Supervision:
+    """The recipe's supervision with some values changed."""
+    return replace(recipe.supervision, **changes)

@@ -1,0 +1,428 @@
+"""The one loop: stages in order, for every method and every source.
+
+Everything in a run follows from (seed, step), so a run that was stopped, by Ctrl-C, by SIGTERM or by a power cut, and resumed
+is equal bit for bit on a CPU to one that was not. This module alone imports Fabric, which is slow to import.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.strategies.ddp import DDPStrategy
+from torch import Tensor
+
+from ..errors import CheckpointError, UserError
+from . import checkpoint, optim
+from .folder import CONFIG, enter, locked
+from .log import Log, means
+from .method import Method
+from .processes import Interrupt, Processes, layout
+from .progress import Bar
+from .stage import Stage
+from .update import Update, stage_seed, updating
+
+
+@dataclass(frozen=True)
+class Every:
+    """When a checkpoint is due: whichever of these comes first. One is also written at the end of a stage and on interruption."""
+
+    epochs: float | None = 1.0
+    seconds: float | None = None
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "seconds", "steps"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UserError(f"checkpoint every {value} {name}: expected a number above 0")
+
+    def due(self, done: int, steps_per_epoch: int, seconds: float) -> bool:
+        """Whether one is due after `done` steps of a stage and `seconds` after the last one."""
+        if self.steps is not None and done % self.steps == 0:
+            return True
+        if self.epochs is not None:
+            length = self.epochs * steps_per_epoch
+            if int(done / length) > int((done - 1) / length):
+                return True
+        return self.seconds is not None and seconds >= self.seconds
+
+
+@dataclass(frozen=True)
+class EpochEnd:
+    """What `on_epoch` is given, in every process, after each epoch and at the end of a stage.
+
+    Attributes:
+        stage, method: the current ones. epoch: passes done in the stage. step: optimiser steps done over all stages.
+        average: the averaged weights by name, or None.
+        folder: of the run.
+    """
+
+    stage: Stage
+    epoch: float
+    step: int
+    average: Mapping[str, Tensor] | None
+    folder: Path
+
+    @property
+    def method(self) -> Method:
+        """The method of the stage."""
+        return self.stage.method
+
+    @contextmanager
+    def averaged(self) -> Iterator[Method]:
+        """The method in eval mode, holding its averaged weights where there are some."""
+        with optim.swapped(self.method, self.average or {}):
+            self.method.eval()
+            yield self.method
+        self.method.train()
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a call of `fit` ended.
+
+    Attributes:
+        folder: of the run. checkpoint: the newest one. step: optimiser steps done over all stages.
+        finished: every stage is complete. interrupted: a signal stopped it.
+        skipped: steps skipped because the loss or its gradient was not finite.
+        loss: the last mean loss that was logged by this call.
+    """
+
+    folder: Path
+    checkpoint: Path | None
+    step: int
+    finished: bool
+    interrupted: bool
+    skipped: int
+    loss: float | None = None
+
+
+def fit(
+    stages: Sequence[Stage],
+    folder: Path,
+    *,
+    config: Mapping[str, Any],
+    seed: int = 0,
+    precision: Literal["32", "bf16"] = "32",
+    compile: bool = False,
+    accelerator: str = "auto",
+    devices: int = 1,
+    checkpoint_every: Every | None = None,
+    keep: int = 2,
+    log_every: int = 50,
+    max_steps: int | None = None,
+    resume: bool = False,
+    tensorboard: bool = False,
+    on_epoch: Callable[[EpochEnd], Mapping[str, float] | None] | None = None,
+    quiet: bool = False,
+) -> Result:
+    """Trains `stages` in order and keeps everything about it in `folder`.
+
+    Started by ``torchrun`` or Slurm it uses their processes instead of `devices`. A batch is cut into processes and
+    accumulated parts; draws made through `Step` and results agree, up to rounding, however it is cut. Each stage counts its
+    steps, epochs and progress from 0. The global generators are reseeded at each step, and so they stay.
+
+    Args:
+        stages: what to train.
+        folder: the run folder; made if it is not there.
+        config: JSON-safe, kept in ``config.json`` with what the stages say; a resumed run must have the same.
+        seed: of every draw.
+        precision: ``32``, or ``bf16`` for autocast (weights and the total loss stay float32).
+        compile: run ``torch.compile`` on the method's loss.
+        accelerator: ``auto``, ``cpu``, ``cuda`` or ``mps``. devices: processes on this machine.
+        checkpoint_every: default each epoch. keep: how many checkpoints stay, besides the last of each finished stage.
+        log_every: steps between lines of ``log.jsonl``; losses are read from the device only then.
+        max_steps: stop after so many steps over all stages, as an interruption would; schedules do not change.
+        resume: go on from the newest whole checkpoint; begin where there is none.
+        tensorboard: write event files too.
+        on_epoch: called after each epoch in all processes; what it returns is logged. It must not change the weights.
+        quiet: print nothing.
+
+    Raises:
+        UserError: the folder is in use, holds another run, or cannot be written; a device that is not there; weights to
+            start from that do not fit; too many steps whose loss is not finite.
+    """
+    every = checkpoint_every or Every()
+    for name, value in (("keep", keep), ("log_every", log_every), ("number of stages", len(stages))):
+        if value < 1:
+            raise UserError(f"{name} {value}: expected 1 or more")
+    fabric = _fabric(accelerator, devices, precision)
+    fabric.launch()
+    processes = Processes(fabric.global_rank, fabric.world_size, fabric.device)
+    folder = Path(folder)
+    whole = {**config, "fit": {"seed": seed, "precision": precision, "stages": [s.describe() for s in stages]}}
+    with ExitStack() as stack:
+        processes.on_first(lambda: stack.enter_context(locked(folder)))
+        processes.on_first(lambda: enter(folder, whole, resume=resume))
+        start = checkpoint.newest(folder)
+        run = _Run(fabric, processes, folder, list(stages), seed, checkpoint.config_hash(whole), every, keep, log_every, max_steps)
+        run.compile, run.on_epoch = compile, on_epoch
+        run.begin(start, stack, tensorboard=tensorboard, shown=processes.first and not quiet)
+        run.interrupt = stack.enter_context(Interrupt(several=processes.count > 1))
+        return run.all_stages(start)
+
+
+def _fabric(accelerator: str, devices: int, precision: str) -> Fabric:
+    if accelerator not in ("auto", "cpu", "cuda", "mps"):
+        raise UserError(f"accelerator {accelerator!r}: expected auto, cpu, cuda or mps")
+    if precision not in ("32", "bf16"):
+        raise UserError(f"precision {precision!r}: expected 32 or bf16")
+    present = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if accelerator == "auto":  # Fabric's own choice would take any accelerator it knows
+        accelerator = "cuda" if present else "mps" if torch.backends.mps.is_available() else "cpu"
+    cut = layout(devices)
+    if accelerator == "cuda" and present < cut.devices:
+        raise UserError(f"{cut.devices} CUDA devices were asked for, {present} are here; use --accelerator cpu or fewer --devices")
+    if accelerator == "cuda" and precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise UserError("this GPU does not know bfloat16; use --precision 32")
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    # every parameter may be unused in some step, as with one process; torch then warns when all of them are used
+    warnings.filterwarnings("ignore", message=".*find_unused_parameters=True was specified.*")
+    # buffers change alike in all processes (`Method.after_step`), so none are sent round
+    strategy = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False) if cut.count > 1 else "auto"
+    return Fabric(
+        accelerator=accelerator,
+        devices=cut.devices,
+        num_nodes=cut.nodes,
+        strategy=strategy,
+        precision="bf16-mixed" if precision == "bf16" else "32-true",
+    )
+
+
+@dataclass
+class _Run:
+    """The state of one call of `fit`."""
+
+    fabric: Fabric
+    processes: Processes
+    folder: Path
+    stages: list[Stage]
+    seed: int
+    config: str
+    every: Every
+    keep: int
+    log_every: int
+    max_steps: int | None
+    compile: bool = False
+    on_epoch: Callable[[EpochEnd], Mapping[str, float] | None] | None = None
+    interrupt: Interrupt | None = None
+    log: Log | None = None
+    bar: Bar | None = None
+    step: int = 0
+    skipped: int = 0
+    consecutive: int = 0
+    saved: Path | None = None
+    saved_step: int | None = None
+    loss: float | None = None
+
+    def begin(self, start: checkpoint.Checkpoint | None, stack: ExitStack, *, tensorboard: bool, shown: bool) -> None:
+        """Checks the checkpoint, opens log and progress."""
+        if start is not None:
+            state = start.state
+            if state.config != self.config:
+                raise UserError(f"{start.path}: written by a run with another configuration than {self.folder / CONFIG}")
+            self.step, self.skipped, self.consecutive = state.step, state.skipped, state.consecutive
+            self.saved, self.saved_step = start.path, state.step
+        self.log = self.processes.on_first(lambda: Log(self.folder, self.step, tensorboard=tensorboard))
+        if self.log is not None:
+            stack.callback(self.log.close)
+        self.bar = Bar(sum(s.steps for s in self.stages), self.step, shown=shown)
+        stack.callback(self.bar.close)
+        if start is not None:
+            self.bar.say(f"resuming at step {self.step} (stage {start.state.stage_name})")
+
+    def all_stages(self, start: checkpoint.Checkpoint | None) -> Result:
+        """Runs what is left."""
+        done = 0
+        stopped = False
+        for number, stage in enumerate(self.stages):
+            done += stage.steps
+            if start is not None and number < start.state.stage + start.state.finished:
+                # a later stage may share modules with this one, so it is brought to where it ended
+                past = start if number == start.state.stage else checkpoint.newest(self.folder, below=number + 1)
+                if past is None or past.state.stage != number or not past.state.finished:
+                    raise CheckpointError(
+                        f"{self.folder}: the last checkpoint of stage {stage.name} is gone; start again elsewhere"
+                    )
+                checkpoint.restore(past, stage.method)
+                continue
+            here = start if start is not None and number == start.state.stage else None
+            stopped = self._stage(number, stage, here, first=done - stage.steps)
+            if stopped:
+                break
+        finished = self.step == done and not stopped
+        interrupted = stopped and self.interrupt is not None and self.interrupt.asked
+        assert self.bar is not None
+        if stopped:
+            why = "interrupted" if interrupted else "stopped as asked"
+            self.bar.say(f"{why} after step {self.step}; {self.saved} is saved: the same command with --resume goes on from there")
+        return Result(self.folder, self.saved, self.step, finished, interrupted, self.skipped, self.loss)
+
+    def _stage(self, number: int, stage: Stage, start: checkpoint.Checkpoint | None, first: int) -> bool:
+        """Runs a stage from its start or from a checkpoint; True if it was stopped before its end."""
+        if start is not None:
+            checkpoint.restore(start, stage.method)
+            stage.source.load_state_dict({**start.state.source, **start.under("source.")})
+        elif stage.init_from is not None:
+            checkpoint.load_model(stage.init_from, stage.method, prefix=stage.init_prefix)
+        options = {"seed": stage_seed(self.seed, number), "compile": self.compile}
+        with updating(self.fabric, self.processes, stage, **options) as update:
+            update.skipped, update.consecutive = self.skipped, self.consecutive
+            if start is not None:
+                averages = {n.removeprefix(checkpoint.AVERAGE): t for n, t in start.model.items() if self._is_average(n, update)}
+                update.restore(averages, start.under("optimizer."))
+                update.meter.load(start.under("log."))
+            return self._steps(number, stage, update, start.state.index if start is not None else 0, first)
+
+    @staticmethod
+    def _is_average(name: str, update: Update) -> bool:
+        return update.average is not None and name.startswith(checkpoint.AVERAGE)
+
+    def _steps(self, number: int, stage: Stage, update: Update, begin: int, first: int) -> bool:
+        assert self.bar is not None
+        per_epoch = stage.source.steps_per_epoch
+        clock = _Clock(stage.source.batch_size)
+        saved_at = time.monotonic()
+        if self.max_steps is not None and self.step >= self.max_steps:
+            return True
+        for index in range(begin, stage.steps):
+            update(index)
+            done, self.step = index + 1, first + index + 1
+            last = done == stage.steps
+            clock.tick()
+            self.bar.step(self.step)
+            if done % self.log_every == 0 or last:
+                self._record(stage, update, done, clock)
+            if done % per_epoch == 0 or last:
+                with clock.paused():
+                    self._epoch_end(stage, update, done)
+            asked = self.interrupt is not None and self.interrupt.asked
+            due = self.every.due(done, per_epoch, time.monotonic() - saved_at)
+            stop, due = self.processes.any_flag(asked, due)
+            stop = stop or self.step == self.max_steps
+            if due or stop or last:
+                with clock.paused():
+                    self._save(number, stage, update, done)
+                saved_at = time.monotonic()
+            over = last and number + 1 == len(self.stages)
+            if stop and not over:
+                return True
+        return False
+
+    def _record(self, stage: Stage, update: Update, done: int, clock: _Clock) -> None:
+        update.settle()
+        self.skipped, self.consecutive = update.skipped, update.consecutive
+        numbers = means({name: self.processes.mean(pair) for name, pair in update.meter.state().items()})
+        update.meter.clear()
+        self.loss = numbers.get("loss")
+        record = {
+            "step": self.step,
+            "stage": stage.name,
+            "epoch": done / stage.source.steps_per_epoch,
+            "loss": self.loss,
+            "parts": {name.removeprefix("parts."): v for name, v in numbers.items() if name != "loss"},
+            "lr": update.lr,
+            "grad_norm": float(update.norm),
+            "clips_per_s": clock.rate(),
+            "skipped": self.skipped,
+        }
+        if self.bar is not None:
+            self.bar.numbers(record)
+        self._write(record)
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        def act() -> None:
+            if self.log is not None:
+                self.log.write(record)
+
+        self.processes.on_first(act)
+
+    def _epoch_end(self, stage: Stage, update: Update, done: int) -> None:
+        epoch = done / stage.source.steps_per_epoch
+        if self.bar is not None:
+            self.bar.epoch(self.step)
+        if self.on_epoch is not None:
+            average = update.average.weights if update.average is not None else None
+            measured = self.on_epoch(EpochEnd(stage, epoch, self.step, average, self.folder))
+            stage.method.train()
+            if measured:
+                self._write({"step": self.step, "stage": stage.name, "epoch": epoch, "evaluation": dict(measured)})
+
+    def _save(self, number: int, stage: Stage, update: Update, done: int) -> None:
+        update.settle()
+        self.skipped, self.consecutive = update.skipped, update.consecutive
+        if self.saved_step == self.step:
+            return
+        log = {f"log.{name}": self.processes.mean(pair) for name, pair in update.meter.state().items()}
+
+        def act() -> Path:
+            assert self.log is not None
+            self.log.sync()
+            plain, tensors = _split(stage.source.state_dict())
+            state = checkpoint.State(
+                step=self.step,
+                stage=number,
+                stage_name=stage.name,
+                index=done,
+                epoch=done / stage.source.steps_per_epoch,
+                finished=done == stage.steps,
+                seed=self.seed,
+                skipped=self.skipped,
+                consecutive=self.consecutive,
+                source=plain,
+                config=self.config,
+            )
+            averages, optimizer = update.tensors()
+            averages = {checkpoint.AVERAGE + name: t for name, t in averages.items()}
+            model = stage.method.state_dict()
+            if clash := sorted(set(model) & set(averages)):
+                raise UserError(
+                    f"stage {stage.name}: {clash[0]} is a weight of the method and the name of an average; rename the module"
+                )
+            training = {**optimizer, **{f"source.{n}": t for n, t in tensors.items()}, **log}
+            parameters = [n for n, _ in stage.method.named_parameters()] + list(averages)
+            return checkpoint.save(self.folder, state, {**model, **averages}, training, keep=self.keep, parameters=parameters)
+
+        self.saved = self.processes.on_first(act) or self.folder / "checkpoints" / f"step-{self.step}"
+        self.saved_step = self.step
+
+
+def _split(state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A source's state as JSON-safe values and tensors."""
+    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    return {name: value for name, value in state.items() if name not in tensors}, tensors
+
+
+class _Clock:
+    """Rows a second since the last reading; the first step of a run (compilation, warm-up) does not count."""
+
+    def __init__(self, batch_size: int):
+        self._batch, self._steps, self._since = batch_size, -1, 0.0
+
+    def tick(self) -> None:
+        """A step is done."""
+        self._steps += 1
+        if self._steps == 0:
+            self._since = time.monotonic()
+
+    def rate(self) -> float | None:
+        """Rows a second, and a new count begins; None before the second step."""
+        steps, since = self._steps, self._since
+        self._steps, self._since = 0, time.monotonic()
+        return None if steps < 1 else round(steps * self._batch / max(self._since - since, 1e-9), 1)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is done inside does not count."""
+        before = time.monotonic()
+        yield
+        self._since += time.monotonic() - before

@@ -1,0 +1,92 @@
+"""Runs the package on reference files and compares: ``python tests/parity/verify.py FILE... [--dump DIR]``.
+
+A reference file is ``NAME.safetensors`` with keys ``input.*``, ``weight.*`` and (optionally) ``output.*`` beside ``NAME.json``, which holds
+constructor arguments. What is run is chosen by NAME alone; sizes come from the JSON. Prints the largest error of each output and exits 1
+if one exceeds its tolerance. With ``--dump`` everything that was computed goes to ``DIR/NAME.safetensors`` as ``output.*``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+sys.path.insert(0, str(Path(__file__).parent))
+from cases_mamp import run_mamp_classifier, run_mamp_pretrain
+from cases_mamp_data import run_mamp_data
+from cases_ntu import run_ntu_raw
+
+Arrays = dict[str, np.ndarray]
+
+CASES: dict[str, Callable[[Arrays, Arrays, dict], Arrays]] = {
+    "mamp_pretrain": run_mamp_pretrain,
+    "mamp_classifier": run_mamp_classifier,
+    "mamp_data": lambda inputs, weights, spec: run_mamp_data(inputs, spec),
+    "ntu_raw": lambda inputs, weights, spec: run_ntu_raw(inputs, spec),
+}
+
+VALUE, GRADIENT = 1e-5, 1e-4
+"""Largest absolute errors: a few float32 roundings of numbers of order one; gradients add up over tokens."""
+
+
+def part(tensors: Arrays, prefix: str) -> Arrays:
+    """The tensors under a prefix, without it."""
+    return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def error(computed: np.ndarray, expected: np.ndarray) -> float:
+    """Largest absolute difference; infinite where shapes differ or one is not finite where the other is."""
+    if computed.shape != expected.shape:
+        return float("inf")
+    if computed.size == 0:
+        return 0.0
+    a, b = computed.astype(np.float64), expected.astype(np.float64)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    with np.errstate(invalid="ignore"):
+        distance = np.where(same, 0.0, np.abs(a - b))
+    return float(np.nan_to_num(distance, nan=np.inf).max())
+
+
+def verify(path: Path, dump: Path | None) -> bool:
+    """Runs one file; True if every output that it holds is matched."""
+    if path.suffix != ".safetensors":
+        path = path.with_name(path.name + ".safetensors")
+    case = CASES.get(path.stem)
+    if case is None:
+        raise SystemExit(f"{path}: no case of this name; known: {', '.join(CASES)}")
+    tensors = load_file(path)
+    spec = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    computed = case(part(tensors, "input."), part(tensors, "weight."), spec)
+    expected = part(tensors, "output.")
+    good = True
+    print(f"{path.stem}: {len(computed)} outputs computed, {len(expected)} to compare")
+    for name in sorted(expected):
+        bound = GRADIENT if "grad" in name.split(".") else VALUE
+        found = error(computed[name], expected[name]) if name in computed else float("inf")
+        good &= found <= bound
+        remark = "" if found <= bound else "  <-- not computed" if name not in computed else f"  <-- above {bound:g}"
+        print(f"  {name:<45} {found:.2e}{remark}")
+    if dump is not None:
+        dump.mkdir(parents=True, exist_ok=True)
+        save_file({f"output.{k}": np.ascontiguousarray(v) for k, v in computed.items()}, dump / f"{path.stem}.safetensors")
+    return good
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(description="Compare the package with reference vectors.")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument("--dump", type=Path, metavar="DIR", help="write what was computed here")
+    arguments = parser.parse_args()
+    results = [verify(path, arguments.dump) for path in arguments.files]
+    print("all within tolerance" if all(results) else "DIFFERENCES")
+    return 0 if all(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
