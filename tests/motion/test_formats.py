@@ -12,7 +12,6 @@ import pytest
 import writers
 
 from kinema.errors import FormatError, UserError
-from kinema.motion import formats
 from kinema.motion.formats import FORMATS, guess, msr_action3d, nw_ucla, read_file, sbu, utd_mhad, utkinect
 from kinema.motion.skeletons import KINECT20, SBU15
 
@@ -119,8 +118,21 @@ def test_guess_teaches(tmp_path: Path):
         guess(tmp_path / "nowhere")
 
 
-def test_every_format_has_a_file_pattern():
-    assert set(formats._FILES) == set(FORMATS)
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("ntu", ["S001C001P001R001A001.skeleton"]),
+        ("pku", ["label/0002-L.txt", "skeleton/0002-L.txt"]),
+        ("pyskl", ["ntu60_hrnet.pkl"]),
+        ("user", ["clips.csv", "a.npz", "S001C001P001R001A001.skeleton"]),
+        ("npz", ["sub/a.npz", "notes.txt"]),
+    ],
+)
+def test_guess_by_names(name: str, files: list[str], tmp_path: Path):
+    for file in files:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    assert guess(tmp_path) == name
 
 
 def test_nw_ucla_classes_close_the_gap_and_must_agree_with_the_name(tmp_path: Path):

@@ -31,6 +31,10 @@ def _lines(rows: np.ndarray, separator: str) -> str:
     return "".join(separator.join(f"{n:.6f}" for n in row) + "\n" for row in rows)
 
 
+def _flat(p: np.ndarray) -> np.ndarray:
+    return p.reshape(len(p), int(np.prod(p.shape[1:])))
+
+
 def nw_ucla(folder: Path, p: np.ndarray, name: str = "a08_s02_e03_v01", **more: object) -> Path:
     file = folder / f"{name}.json"
     file.write_text(json.dumps({"file_name": name, "skeletons": p[:, 0].astype(float).round(6).tolist(), **more}))
@@ -56,7 +60,7 @@ def msr_action3d(folder: Path, p: np.ndarray, name: str = "a06_s01_e02", confide
 def utkinect(folder: Path, p: np.ndarray, name: str = "s01_e01", repeat: bool = True, labels: str | None = None) -> Path:
     """Frames are numbered 10, 12, ...; every row is there twice, the second time moved, as a reader must ignore it."""
     numbers = 10 + 2.0 * np.arange(len(p))[:, None]
-    rows = np.concatenate([numbers, p.reshape(len(p), -1)], axis=1)
+    rows = np.concatenate([numbers, _flat(p)], axis=1)
     moved = rows + np.concatenate([np.zeros(1), np.full(rows.shape[1] - 1, 0.01)])
     both = np.stack([rows, moved], axis=1).reshape(-1, rows.shape[1]) if repeat else rows
     last = int(10 + 2 * max(len(p) - 1, 0))
@@ -70,7 +74,7 @@ def sbu(folder: Path, p: np.ndarray, place: str = "s01s02/03/001") -> Path:
     file = folder / place / "skeleton_pos.txt"
     file.parent.mkdir(parents=True, exist_ok=True)
     raw = (p - sbu_format.SHIFT) / sbu_format.SCALE
-    file.write_text(_lines(np.concatenate([np.arange(len(p))[:, None], raw.reshape(len(p), -1)], axis=1), ","))
+    file.write_text(_lines(np.concatenate([np.arange(len(p))[:, None], _flat(raw)], axis=1), ","))
     return file
 
 

@@ -52,8 +52,11 @@ def crop_resize(flat: Tensor, starts: Tensor, lengths: Tensor, frames: int) -> T
     Returns:
         `(B, frames, ...)`.
     """
-    scale = lengths.to(torch.float32)[:, None] / frames
-    place = ((torch.arange(frames, device=flat.device) + 0.5) * scale - 0.5).clamp_(min=0)
+    scale = (lengths.to(torch.float32) / frames)[:, None]
+    # rounded to float32 once at the end, as the library's fused arithmetic does; in a long clip a second rounding is visible
+    exact = torch.float32 if flat.device.type == "mps" else torch.float64
+    centres = torch.arange(frames, device=flat.device, dtype=exact) + 0.5
+    place = (centres * scale.to(exact) - 0.5).to(torch.float32).clamp_(min=0)
     last = lengths[:, None] - 1
     # rounding may push the last place beyond the last frame by an ulp
     left = torch.minimum(place.long(), last)
@@ -102,7 +105,7 @@ def mirrored(positions: Tensor, order: Sequence[int]) -> Tensor:
 
 
 def bone(positions: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
-    """The bone modality of `(..., J, C)`: each joint minus its parent by `pairs` (`Skeleton.bone_pairs()`); joints without one are zero."""
+    """The bone modality of `(..., J, C)`: joint minus parent for the `pairs` of `Skeleton.bone_pairs()`; other joints are zero."""
     children, parents = [c for c, _ in pairs], [p for _, p in pairs]
     result = torch.zeros_like(positions)
     difference = positions[..., _index(children, positions.device), :] - positions[..., _index(parents, positions.device), :]

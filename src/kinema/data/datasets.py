@@ -9,13 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
 
 from ..errors import unknown
-from ..motion.formats import msr_action3d, ntu, nw_ucla, sbu, utd_mhad, utkinect
-
-if TYPE_CHECKING:
-    from .store import Entry
+from ..motion.formats import msr_action3d, ntu, nw_ucla, pku, sbu, utd_mhad, utkinect
+from .store import Entry
 
 
 @dataclass(frozen=True)
@@ -124,15 +121,129 @@ _SBU_FOLDS = (
 )
 """Pairs of people that test in each of the five published folds, and the clips that follow."""
 
-_PKU_CLASSES = tuple(
-    """bow; brushing hair; brushing teeth; check time (from watch); cheer up; clapping; cross hands in front (say stop); drink water; drop;
-    eat meal/snack; falling; giving something to other person; hand waving; handshaking; hopping (one foot jumping); hugging other person;
-    jump up; kicking other person; kicking something; make a phone call/answer phone; pat on back of other person; pickup;
-    playing with phone/tablet; point finger at the other person; pointing to something with finger; punching/slapping other person;
-    pushing other person; put on a hat/cap; put something inside pocket; reading; rub two hands together; salute; sitting down;
-    standing up; take off a hat/cap; take off glasses; take off jacket; take out something from pocket; taking a selfie; tear up paper;
-    throw; touch back (backache); touch chest (stomachache/heart pain); touch head (headache); touch neck (neckache);
-    typing on a keyboard; use a fan (with hand or paper)/feeling warm; wear jacket; wear on glasses; wipe face; writing""".replace(
-        "\n", " "
-    ).split(";")
-)
+_SEQUENCES = [f"s{subject:02}_e{episode:02}" for subject in range(1, 11) for episode in (1, 2)]
+_UTKINECT = {"s10_e02": (190, 9)}
+
+_NTU_SOURCE = "https://rose1.ntu.edu.sg/dataset/actionRecognition/ (request; the archives of skeletons)"
+_NTU_LICENCE = "academic research only, on the terms of the ROSE Lab, NTU Singapore; no redistribution"
+# true or false for each clip, as the split files beside the data say
+_PKU_SPLITS = {name: SplitRule(f"train_cross_{by}", frozenset({"True"})) for name, by in (("xsub", "subject"), ("xview", "view"))}
+_RESEARCH = "research use; cite the authors, no redistribution"
+
+
+def _pku(phase: int) -> Dataset:
+    return Dataset(
+        name=f"pku-mmd-{phase}",
+        title=f"PKU-MMD, phase {phase}",
+        format="pku",
+        classes=pku.CLASSES,
+        skeleton="ntu25",
+        splits=_PKU_SPLITS,
+        source="https://www.icst.pku.edu.cn/struct/Projects/PKUMMD.html (skeletons, labels and split files)",
+        licence="academic research only, on the terms of STRUCT, Peking University",
+    )
+
+
+DATASETS: dict[str, Dataset] = {
+    d.name: d
+    for d in (
+        Dataset(
+            name="ntu60",
+            title="NTU RGB+D",
+            format="ntu",
+            classes=ntu.CLASSES_60,
+            skeleton="ntu25",
+            splits={
+                "xsub": SplitRule("performer", _values(ntu.NTU60_TRAIN_SUBJECTS), counts=(40_091, 16_487)),
+                "xview": SplitRule("camera", _values(ntu.NTU60_TRAIN_CAMERAS), counts=(37_646, 18_932)),
+            },
+            source=_NTU_SOURCE,
+            licence=_NTU_LICENCE,
+            clips=56_578,
+            keep=_keep_ntu(60, 17, ntu.MISSING_60),
+        ),
+        Dataset(
+            name="ntu120",
+            title="NTU RGB+D 120",
+            format="ntu",
+            classes=ntu.CLASSES_120,
+            skeleton="ntu25",
+            splits={
+                "xsub": SplitRule("performer", _values(ntu.NTU120_TRAIN_SUBJECTS), counts=(63_026, 50_919)),
+                "xset": SplitRule("setup", _values(ntu.NTU120_TRAIN_SETUPS), counts=(54_468, 59_477)),
+            },
+            source=_NTU_SOURCE,
+            licence=_NTU_LICENCE,
+            clips=113_945,
+            keep=_keep_ntu(120, 32, ntu.MISSING_120),
+        ),
+        _pku(1),
+        _pku(2),
+        Dataset(
+            name="nw-ucla",
+            title="Northwestern-UCLA Multiview Action 3D",
+            format="nw-ucla",
+            classes=nw_ucla.CLASSES,
+            skeleton="kinect20",
+            splits={"view": SplitRule("view", _values((1, 2)), _values((3,)), counts=(1_020, 464))},
+            source="https://wangjiangb.github.io/my_data.html",
+            licence=_RESEARCH,
+            clips=1_484,
+        ),
+        Dataset(
+            name="utd-mhad",
+            title="UTD Multimodal Human Action Dataset",
+            format="utd-mhad",
+            classes=utd_mhad.CLASSES,
+            skeleton="kinect20",
+            splits={"subject": _odd_subjects((431, 430))},
+            source="https://personal.utdallas.edu/~kehtar/UTD-MHAD.html (Skeleton.zip)",
+            licence=_RESEARCH,
+            clips=861,
+        ),
+        Dataset(
+            name="msr-action3d",
+            title="MSR-Action3D",
+            format="msr-action3d",
+            classes=msr_action3d.CLASSES,
+            skeleton="msr20",
+            splits={
+                "subject": _odd_subjects((284, 273)),
+                "as1": _odd_subjects((114, 105), (2, 3, 5, 6, 10, 13, 18, 20)),
+                "as2": _odd_subjects((116, 112), (1, 4, 7, 8, 9, 11, 12, 14)),
+                "as3": _odd_subjects((111, 111), (6, 14, 15, 16, 17, 18, 19, 20)),
+            },
+            source="https://sites.google.com/view/wanqingli/data-sets/msr-action3d (real-world coordinates)",
+            licence=_RESEARCH,
+            clips=557,
+            keep=_keep_msr,
+        ),
+        Dataset(
+            name="utkinect",
+            title="UTKinect-Action3D",
+            format="utkinect",
+            classes=utkinect.CLASSES,
+            skeleton="kinect20",
+            # s10_e02 has one labelled action less
+            splits={s: SplitRule("recording", test=frozenset({s}), counts=_UTKINECT.get(s, (189, 10))) for s in _SEQUENCES},
+            source="https://cvrc.ece.utexas.edu/KinectDatasets/HOJ3D.html (joints and action labels)",
+            licence=_RESEARCH,
+            clips=199,
+        ),
+        Dataset(
+            name="sbu",
+            title="SBU Kinect Interaction",
+            format="sbu",
+            classes=sbu.CLASSES,
+            skeleton="sbu15",
+            splits={
+                f"fold{i}": SplitRule("pair", test=frozenset(pairs.split()), counts=counts)
+                for i, (pairs, counts) in enumerate(_SBU_FOLDS, 1)
+            },
+            source="https://www3.cs.stonybrook.edu/~kyun/research/kinect_interaction/index.html (clean version)",
+            licence=_RESEARCH,
+            clips=282,
+        ),
+    )
+}
+"""Every data set by name."""

@@ -59,6 +59,9 @@ class Entry:
     def from_json(cls, value: Any, fps: float) -> Entry:
         """The entry that `to_json` described. Raises KeyError, TypeError or ValueError on anything else."""
         size, captions = value.get("image_size"), value.get("captions", [])
+        words = {k: value.get(k) for k in ("label_name", "subject", "view")}
+        if not all(v is None or isinstance(v, str) for v in words.values()):
+            raise TypeError(f"{words} of clip {value['id']!r} are not strings")
         label = value.get("label")
         return cls(
             id=str(value["id"]),
@@ -66,10 +69,8 @@ class Entry:
             people=operator.index(value["people"]),
             fps=float(value.get("fps", fps)),
             label=None if label is None else operator.index(label),
-            label_name=value.get("label_name"),
-            subject=value.get("subject"),
-            view=value.get("view"),
-            units=value.get("units", "metres"),
+            **words,
+            units=str(value.get("units", "metres")),
             image_size=(int(size[0]), int(size[1])) if size else None,
             source=str(value.get("source", "")),
             captions=tuple(Caption(**c) for c in captions),

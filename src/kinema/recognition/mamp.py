@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..data.batches import ClipBatch
 from ..nn.transformer import Block, CrossBlock
 from ..training.method import Losses, Step
-from .encoder import SkeletonTransformer, TransformerConfig, patchify
+from .encoder import SkeletonTransformer, TransformerConfig, patchify, unpatchify
 
 EPSILON = 1e-10
 """Guards the logarithms of the mask draw, as in the published code."""
@@ -222,3 +222,47 @@ class MAMP(SkeletonTransformer):
         error = (prediction.float() - take(self.targets(x), queries)).square().mean((1, 2))
         total = error.mean() if weight is None else (error * weight).sum()
         return Losses(total, {"prediction": total.detach()})
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        """A picture of what the model predicts: `(B, T, J, C)`, draws `(B, N)` -> positions `(B, T, J, C)`, hidden `(B, T, J)` bool.
+
+        Predictions are put back on the scale of the true patch (its mean and spread are taken from the data, as is usual for pictures of
+        masked autoencoders). Predicted motion is added up over time, starting anew at every patch that was seen.
+        """
+        size, was = self.size, self.training
+        self.eval()
+        # every hidden token is shown, also where training predicts a share of them
+        order = torch.argsort(self.mask_scores(x, uniform), dim=1, stable=True)
+        keep, hidden = order[:, : self.config.kept], order[:, self.config.kept :]
+        latent = self.encode_kept(x, keep)
+        if self.config.decoder == "self":
+            predicted = take(self.decode_all(latent, keep), hidden)
+        else:
+            predicted = self.decode_queries(latent, keep, hidden)
+        self.train(was)
+        raw = frame_motion(x, self.config.stride) if self.config.target == "motion" else x
+        patches = self.patches(raw)
+        values = take(patches, hidden)
+        if self.config.normalise == "token":
+            predicted = predicted * (values.var(-1, keepdim=True) + 1e-6).sqrt() + values.mean(-1, keepdim=True)
+        elif self.config.normalise == "time":
+            scale = self.patches((raw.var(1, keepdim=True) + 1e-6).sqrt().expand_as(raw))
+            centre = self.patches(raw.mean(1, keepdim=True).expand_as(raw))
+            predicted = predicted * take(scale, hidden) + take(centre, hidden)
+        rows = torch.arange(len(x), device=x.device)[:, None]
+        filled = patches.clone()
+        filled[rows, hidden] = predicted.to(filled.dtype)
+        masked = torch.zeros_like(patches, dtype=torch.bool)
+        masked[rows, hidden] = True
+        grid, u, p = size.grid, size.frame_patch, size.joint_patch
+        values, unseen = unpatchify(filled, grid, u, p), unpatchify(masked, grid, u, p).any(-1)
+        return (values if self.config.target == "joint" else _integrate(x, values, unseen, self.config.stride)), unseen
+
+
+def _integrate(x: Tensor, motion: Tensor, hidden: Tensor, stride: int) -> Tensor:
+    """Positions from motions: true where seen, else the position `stride` frames before plus its motion (first frames: true)."""
+    out = x.clone()
+    for t in range(stride, x.shape[1]):
+        out[:, t] = torch.where(hidden[:, t, :, None], out[:, t - stride] + motion[:, t - stride], x[:, t])
+    return out

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.augment import Augmentation
+from ..data.augment import JointDrop, Mirror, Noise, Rotate, Scale, Shear, Yaw
 from ..data.batches import ClipBatch, Crop, ResidentClips
 from ..data.splits import Split, subset
 from ..errors import UserError
@@ -29,6 +29,8 @@ from ..training.stage import Stage
 from .encoder import Encoder
 from .heads import Classifier, FineTuneHead, LinearHead
 
+Augmentations = Rotate | Yaw | Mirror | Shear | JointDrop | Noise | Scale
+"""What a recipe may name."""
 Pooling = Literal["mean", "joints"]
 
 
@@ -92,7 +94,7 @@ class Supervision:
     hidden: int = 2048
     dropout: float = 0.3
     crop: Crop = field(default_factory=Crop)
-    augment: tuple[Augmentation, ...] = ()
+    augment: tuple[Augmentations, ...] = ()
     precision: Literal["32", "bf16"] = "32"
 
 

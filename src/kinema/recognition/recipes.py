@@ -9,7 +9,7 @@ from typing import Any, Literal
 import cattrs
 from cattrs.strategies import configure_tagged_union
 
-from ..data.augment import Augmentation, Rotate
+from ..data.augment import Rotate
 from ..data.batches import Crop
 from ..errors import UserError, unknown
 from ..motion.prepare import Preparation
@@ -17,8 +17,7 @@ from ..motion.skeleton import Skeleton
 from ..training.method import Method, Optimiser, Schedule
 from .encoder import TransformerConfig
 from .mamp import MAMP, MAMPConfig
-from .protocols import Pooling, Supervision
-
+from .protocols import Augmentations, Pooling, Supervision
 
 @dataclass(frozen=True)
 class Recipe:
@@ -38,7 +37,7 @@ class Recipe:
     model: MAMPConfig
     preparation: Preparation = field(default_factory=Preparation)
     crop: Crop = field(default_factory=Crop)
-    augment: tuple[Augmentation, ...] = (Rotate(0.3),)
+    augment: tuple[Augmentations, ...] = (Rotate(0.3),)
     batch_size: int = 128
     epochs: float = 400
     optimiser: Optimiser = field(default_factory=Optimiser)
@@ -89,19 +88,19 @@ def paper_pku(skeleton: Skeleton) -> Recipe:
 
 def small(skeleton: Skeleton) -> Recipe:
     """MAMP for a small set on two CPU cores: 128 wide, 6 + 2 blocks, cross-attention decoder, view-aligned clips, bf16."""
-    size = _sized(skeleton, width=128, depth=6, heads=4, frames=64)
+    size = _sized(skeleton, width=128, depth=6, heads=4, frames=32)
     return Recipe(
         preset="small",
         method="mamp",
-        model=MAMPConfig(size, decoder="cross", decoder_width=128, decoder_depth=2, predict_share=0.5, pack=True),
+        model=MAMPConfig(size, decoder="cross", decoder_width=128, decoder_depth=2, mask_ratio=0.8, predict_share=0.5, pack=True),
         preparation=Preparation(centre="first", yaw=True, people=1),
-        crop=Crop(minimum=16),
+        crop=Crop(minimum=12),
         batch_size=32,
         epochs=200,
         schedule=Schedule("cosine", warmup=10, final=0.1),
         precision="bf16",
         supervision=Supervision(
-            epochs=60, batch_size=32, hidden=512, drop_path=0.1, crop=Crop(minimum=16), augment=(Rotate(0.3),), precision="bf16"
+            epochs=60, batch_size=32, hidden=512, drop_path=0.1, crop=Crop(minimum=12), augment=(Rotate(0.3),), precision="bf16"
         ),
     )
 
@@ -160,7 +159,7 @@ def build_method(recipe: Recipe, drop_path: float = 0.0) -> Method:
 
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
-    configure_tagged_union(Augmentation, converter, tag_name="kind")
+    configure_tagged_union(Augmentations, converter, tag_name="kind")
     return converter
 
 

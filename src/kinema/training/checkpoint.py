@@ -71,6 +71,14 @@ class Checkpoint:
         """The training tensors whose name begins with `prefix`, without it."""
         return {name.removeprefix(prefix): t for name, t in self.training.items() if name.startswith(prefix)}
 
+    def averages(self, module: nn.Module) -> dict[str, Tensor]:
+        """The averaged weights by their plain name; `module` tells them from a module of its own that is called ``ema``."""
+        return _averages(self.model, module.state_dict())
+
+
+def _averages(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {n.removeprefix(AVERAGE): t for n, t in given.items() if n.startswith(AVERAGE) and n not in wanted}
+
 
 def config_hash(config: Mapping[str, Any]) -> str:
     """A short name for a JSON-safe configuration, independent of key order."""
@@ -238,7 +246,7 @@ def load_model(path: Path, module: nn.Module, *, strict: bool = True, prefix: st
     """
     given = read_weights(path)
     wanted = module.state_dict()
-    averages = {n.removeprefix(AVERAGE): t for n, t in given.items() if n.startswith(AVERAGE) and n not in wanted}
+    averages = _averages(given, wanted)
     if average and not averages:
         raise CheckpointError(f"{path}: holds no averaged weights; train with an ema, or load the plain ones")
     plain = {n: t for n, t in given.items() if n in wanted or not n.startswith(AVERAGE)}

@@ -6,12 +6,13 @@ is equal bit for bit on a CPU to one that was not. This module alone imports Fab
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,89 +22,14 @@ from lightning.fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 
 from ..errors import CheckpointError, UserError
-from . import checkpoint, optim
+from . import checkpoint
 from .folder import CONFIG, enter, locked
 from .log import Log, means
-from .method import Method
+from .outcome import EpochEnd, Every, Result
 from .processes import Interrupt, Processes, layout
-from .progress import Bar
+from .progress import Bar, Clock
 from .stage import Stage
 from .update import Update, stage_seed, updating
-
-
-@dataclass(frozen=True)
-class Every:
-    """When a checkpoint is due: whichever of these comes first. One is also written at the end of a stage and on interruption."""
-
-    epochs: float | None = 1.0
-    seconds: float | None = None
-    steps: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "seconds", "steps"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise UserError(f"checkpoint every {value} {name}: expected a number above 0")
-
-    def due(self, done: int, steps_per_epoch: int, seconds: float) -> bool:
-        """Whether one is due after `done` steps of a stage and `seconds` after the last one."""
-        if self.steps is not None and done % self.steps == 0:
-            return True
-        if self.epochs is not None:
-            length = self.epochs * steps_per_epoch
-            if int(done / length) > int((done - 1) / length):
-                return True
-        return self.seconds is not None and seconds >= self.seconds
-
-
-@dataclass(frozen=True)
-class EpochEnd:
-    """What `on_epoch` is given, in every process, after each epoch and at the end of a stage.
-
-    Attributes:
-        stage, method: the current ones. epoch: passes done in the stage. step: optimiser steps done over all stages.
-        average: the averaged weights by name, or None.
-        folder: of the run.
-    """
-
-    stage: Stage
-    epoch: float
-    step: int
-    average: Mapping[str, Tensor] | None
-    folder: Path
-
-    @property
-    def method(self) -> Method:
-        """The method of the stage."""
-        return self.stage.method
-
-    @contextmanager
-    def averaged(self) -> Iterator[Method]:
-        """The method in eval mode, holding its averaged weights where there are some."""
-        with optim.swapped(self.method, self.average or {}):
-            self.method.eval()
-            yield self.method
-        self.method.train()
-
-
-@dataclass(frozen=True)
-class Result:
-    """How a call of `fit` ended.
-
-    Attributes:
-        folder: of the run. checkpoint: the newest one. step: optimiser steps done over all stages.
-        finished: every stage is complete. interrupted: a signal stopped it.
-        skipped: steps skipped because the loss or its gradient was not finite.
-        loss: the last mean loss that was logged by this call.
-    """
-
-    folder: Path
-    checkpoint: Path | None
-    step: int
-    finished: bool
-    interrupted: bool
-    skipped: int
-    loss: float | None = None
 
 
 def fit(
@@ -151,7 +77,8 @@ def fit(
         UserError: the folder is in use, holds another run, or cannot be written; a device that is not there; weights to
             start from that do not fit; too many steps whose loss is not finite.
     """
-    every = checkpoint_every or Every()
+    if "fit" in config:
+        raise ValueError("the configuration's key 'fit' is the loop's own")
     for name, value in (("keep", keep), ("log_every", log_every), ("number of stages", len(stages))):
         if value < 1:
             raise UserError(f"{name} {value}: expected 1 or more")
@@ -164,8 +91,20 @@ def fit(
         processes.on_first(lambda: stack.enter_context(locked(folder)))
         processes.on_first(lambda: enter(folder, whole, resume=resume))
         start = checkpoint.newest(folder)
-        run = _Run(fabric, processes, folder, list(stages), seed, checkpoint.config_hash(whole), every, keep, log_every, max_steps)
-        run.compile, run.on_epoch = compile, on_epoch
+        run = _Run(
+            fabric=fabric,
+            processes=processes,
+            folder=folder,
+            stages=list(stages),
+            seed=seed,
+            config=checkpoint.config_hash(whole),
+            every=checkpoint_every or Every(),
+            keep=keep,
+            log_every=log_every,
+            max_steps=max_steps,
+            compile=compile,
+            on_epoch=on_epoch,
+        )
         run.begin(start, stack, tensorboard=tensorboard, shown=processes.first and not quiet)
         run.interrupt = stack.enter_context(Interrupt(several=processes.count > 1))
         return run.all_stages(start)
@@ -212,8 +151,8 @@ class _Run:
     keep: int
     log_every: int
     max_steps: int | None
-    compile: bool = False
-    on_epoch: Callable[[EpochEnd], Mapping[str, float] | None] | None = None
+    compile: bool
+    on_epoch: Callable[[EpochEnd], Mapping[str, float] | None] | None
     interrupt: Interrupt | None = None
     log: Log | None = None
     bar: Bar | None = None
@@ -257,6 +196,8 @@ class _Run:
                 continue
             here = start if start is not None and number == start.state.stage else None
             stopped = self._stage(number, stage, here, first=done - stage.steps)
+            if number + 1 < len(self.stages):
+                gc.collect()  # the wrapper of a finished stage hangs in cycles, and with it the optimiser's memory
             if stopped:
                 break
         finished = self.step == done and not stopped
@@ -278,19 +219,14 @@ class _Run:
         with updating(self.fabric, self.processes, stage, **options) as update:
             update.skipped, update.consecutive = self.skipped, self.consecutive
             if start is not None:
-                averages = {n.removeprefix(checkpoint.AVERAGE): t for n, t in start.model.items() if self._is_average(n, update)}
-                update.restore(averages, start.under("optimizer."))
+                update.restore(start.averages(stage.method), start.under("optimizer."))
                 update.meter.load(start.under("log."))
             return self._steps(number, stage, update, start.state.index if start is not None else 0, first)
-
-    @staticmethod
-    def _is_average(name: str, update: Update) -> bool:
-        return update.average is not None and name.startswith(checkpoint.AVERAGE)
 
     def _steps(self, number: int, stage: Stage, update: Update, begin: int, first: int) -> bool:
         assert self.bar is not None
         per_epoch = stage.source.steps_per_epoch
-        clock = _Clock(stage.source.batch_size)
+        clock = Clock(stage.source.batch_size)
         saved_at = time.monotonic()
         if self.max_steps is not None and self.step >= self.max_steps:
             return True
@@ -318,7 +254,7 @@ class _Run:
                 return True
         return False
 
-    def _record(self, stage: Stage, update: Update, done: int, clock: _Clock) -> None:
+    def _record(self, stage: Stage, update: Update, done: int, clock: Clock) -> None:
         update.settle()
         self.skipped, self.consecutive = update.skipped, update.consecutive
         numbers = means({name: self.processes.mean(pair) for name, pair in update.meter.state().items()})
@@ -400,29 +336,3 @@ def _split(state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]
     """A source's state as JSON-safe values and tensors."""
     tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
     return {name: value for name, value in state.items() if name not in tensors}, tensors
-
-
-class _Clock:
-    """Rows a second since the last reading; the first step of a run (compilation, warm-up) does not count."""
-
-    def __init__(self, batch_size: int):
-        self._batch, self._steps, self._since = batch_size, -1, 0.0
-
-    def tick(self) -> None:
-        """A step is done."""
-        self._steps += 1
-        if self._steps == 0:
-            self._since = time.monotonic()
-
-    def rate(self) -> float | None:
-        """Rows a second, and a new count begins; None before the second step."""
-        steps, since = self._steps, self._since
-        self._steps, self._since = 0, time.monotonic()
-        return None if steps < 1 else round(steps * self._batch / max(self._since - since, 1e-9), 1)
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """What is done inside does not count."""
-        before = time.monotonic()
-        yield
-        self._since += time.monotonic() - before

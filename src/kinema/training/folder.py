@@ -27,7 +27,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = open(folder / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 - held as long as the run
+        handle = open(folder / ".lock", "a+", encoding="utf-8")
     except OSError as error:
         raise UserError(f"{folder}: cannot write here ({error.strerror}). Choose another --out.") from error
     with handle:

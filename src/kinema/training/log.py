@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ class Log:
         self._board = _board(folder / "tensorboard", step) if tensorboard else None
         _cut(self._path, step)
         try:
-            self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 - closed by `close`
+            self._file = open(self._path, "a", encoding="utf-8")
         except OSError as error:
             raise UserError(f"{self._path}: cannot write here ({error.strerror}). Choose another --out.") from error
 
@@ -95,7 +96,8 @@ class Log:
 
     def close(self) -> None:
         """Closes the files."""
-        self._file.close()
+        with suppress(OSError):  # a full disk has been told of by `write`; closing tries the same bytes again
+            self._file.close()
         if self._board is not None:
             self._board.close()
 

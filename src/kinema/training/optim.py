@@ -118,7 +118,8 @@ class Average:
     @torch.no_grad()
     def update(self) -> None:
         """average = decay * average + (1 - decay) * weights."""
-        torch._foreach_lerp_(list(self.weights.values()), [p.detach() for p in self._live.values()], 1 - self.decay)
+        for average, live in zip(self.weights.values(), self._live.values(), strict=True):
+            average.lerp_(live, 1 - self.decay)
 
 
 def load_average(average: Average, weights: Mapping[str, Tensor]) -> None:

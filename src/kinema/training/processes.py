@@ -60,7 +60,7 @@ class Processes:
 
     def __init__(self, rank: int, count: int, device: torch.device):
         self.rank, self.count, self.device = rank, count, device
-        self._host = distributed.new_group(backend="gloo") if count > 1 else None
+        self._host: Any = distributed.new_group(backend="gloo") if count > 1 else None
 
     @property
     def first(self) -> bool:

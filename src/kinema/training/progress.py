@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -32,9 +34,10 @@ class Bar:
                 TextColumn("{task.completed}/{task.total}"),
                 TimeRemainingColumn(),
             )
-            self._bar = Progress(*columns, console=self._console, transient=True)
-            self._task = self._bar.add_task("", total=total, completed=done)
-            self._bar.start()
+            bar = Progress(*columns, console=self._console, transient=True)
+            self._task = bar.add_task("", total=total, completed=done)
+            bar.start()
+            self._bar = bar
 
     def step(self, done: int) -> None:
         """`done` optimiser steps are done."""
@@ -64,3 +67,29 @@ class Bar:
         """Takes the bar away."""
         if self._bar is not None:
             self._bar.stop()
+
+
+class Clock:
+    """Rows a second since the last reading; the first step of a run (compilation, warm-up) does not count."""
+
+    def __init__(self, batch_size: int):
+        self._batch, self._steps, self._since = batch_size, -1, 0.0
+
+    def tick(self) -> None:
+        """A step is done."""
+        self._steps += 1
+        if self._steps == 0:
+            self._since = time.monotonic()
+
+    def rate(self) -> float | None:
+        """Rows a second, and a new count begins; None before the second step."""
+        steps, since = self._steps, self._since
+        self._steps, self._since = 0, time.monotonic()
+        return None if steps < 1 else round(steps * self._batch / max(self._since - since, 1e-9), 1)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is done inside does not count."""
+        before = time.monotonic()
+        yield
+        self._since += time.monotonic() - before

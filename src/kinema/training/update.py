@@ -150,11 +150,11 @@ class Update:
             carries.append(losses.carry)
             if isinstance(getattr(batch, "index", None), Tensor):
                 rows.append(batch.index)
-        gradients = [p.grad for g in self.optimizer.param_groups for p in g["params"] if p.grad is not None]
-        self.norm = torch.nn.utils.get_total_norm(gradients)
+        parameters = [p for g in self.optimizer.param_groups for p in g["params"] if p.grad is not None]
+        self.norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
         bad = self._processes.any(~(torch.isfinite(self.norm) & torch.isfinite(values["loss"])))
         if stage.optimiser.clip is not None:
-            torch._foreach_mul_(gradients, (stage.optimiser.clip / (self.norm + 1e-6)).clamp(max=1.0))
+            torch.nn.utils.clip_grads_with_norm_(parameters, stage.optimiser.clip, self.norm)
         self.meter.add(values, ~bad)
         if self._deferred:
             self._decide_on_device(bad, before, index, rows)
@@ -177,7 +177,8 @@ class Update:
         step = self._step_type(index, epoch, index / stage.steps, in_epoch, self._seed, shard, self._shards, self._processes.device)
         seed_globals(self._seed, index, shard)
         batch = stage.source.batch(step)
-        stage.method.train()  # a source that samples from the method may have left it in eval mode
+        if not stage.method.training:  # a source that samples from the method may have left it so
+            stage.method.train()
         self._part.inputs = (batch, step)
         with self._fabric.no_backward_sync(self._wrapped, enabled=part + 1 < stage.accumulate):
             self._fabric.backward(self._wrapped() / stage.accumulate)
@@ -255,12 +256,8 @@ def updating(fabric: Fabric, processes: Processes, stage: Stage, **options: Any)
 def _compiled_step() -> type[Step]:
     """A Step whose draws stay outside compiled graphs: they hash and seed on the host, once a step."""
 
-    class CompiledStep(Step):
-        rng = torch.compiler.disable(Step.rng)
-        uniform = torch.compiler.disable(Step.uniform)
-        normal = torch.compiler.disable(Step.normal)
-
-    return CompiledStep
+    outside = {name: torch.compiler.disable(getattr(Step, name)) for name in ("rng", "uniform", "normal")}
+    return type("CompiledStep", (Step,), outside)
 
 
 def _synchronise_statistics(method: Method, processes: Processes) -> None:

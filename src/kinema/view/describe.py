@@ -28,7 +28,10 @@ def describe(clip: Clip) -> str:
         ("joints", f"{len(clip.skeleton)} ({clip.skeleton.name}), {clip.positions.shape[-1]}-D"),
         ("extent", _extent(clip, shown)),
         ("dropped", _dropped(clip, present, shown)),
-        ("also has", ", ".join(n for n in ("confidence", "body_ids", "rotations", "offsets", "contacts") if getattr(clip, n) is not None)),
+        (
+            "also has",
+            ", ".join(n for n in ("confidence", "body_ids", "rotations", "offsets", "contacts") if getattr(clip, n) is not None),
+        ),
         ("image", f"{clip.image_size[0]} x {clip.image_size[1]} px" if clip.image_size else ""),
         *((f"meta {key}", str(value)) for key, value in clip.meta.items()),
         *(("caption", _caption(c.text, c.start, c.end)) for c in clip.captions),

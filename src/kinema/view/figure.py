@@ -113,8 +113,8 @@ def _draw_people(draw: ImageDraw.ImageDraw, scene: Scene, skeleton: Skeleton, fr
 def _draw_ground(draw: ImageDraw.ImageDraw, scene: Scene, window: _Window, units: str, bar: bool) -> None:
     """The floor as a line, and a bar of known length under it."""
     left, _, width, height = window.cell
-    x0, y0 = window(np.array([window.x, scene.bottom])) + [-0.46 * width, 0]
-    x1 = x0 + 0.92 * width
+    x0, x1 = left + 0.04 * width, left + 0.96 * width
+    y0 = float(window(np.array([window.x, scene.bottom]))[1])
     if scene.ground:
         y = y0 + 0.012 * height
         draw.line([(x0, y), (x1, y)], fill=FLOOR, width=max(1, round(0.004 * height)))
@@ -190,7 +190,9 @@ def strip(clip: Clip, frames: int = 8, size: tuple[int, int] = (200, 280)) -> Im
     for i, frame in enumerate(chosen):
         cell = (i * width * FINER, header * FINER, width * FINER, height * FINER)
         _cell(draw, clip, scene, int(frame), cell, True, i == 0)
-    draw.text((10 * FINER, header * FINER / 2), _fit(title(clip), image.width - 20 * FINER), fill=INK, font=_font(13 * FINER), anchor="lm")
+    draw.text(
+        (10 * FINER, header * FINER / 2), _fit(title(clip), image.width - 20 * FINER), fill=INK, font=_font(13 * FINER), anchor="lm"
+    )
     return image.reduce(FINER)
 
 
@@ -246,6 +248,7 @@ def save_mp4(clip: Clip, path: Path, fps: float | None = None, size: tuple[int, 
         UserError: FFmpeg refuses to encode.
     """
     import av
+    from av.error import FFmpegError
 
     codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
     if codec == "mpeg4":
@@ -263,7 +266,7 @@ def save_mp4(clip: Clip, path: Path, fps: float | None = None, size: tuple[int, 
                 for image in _images(clip, scene, range(clip.frames), (width, height)):
                     container.mux(stream.encode(av.VideoFrame.from_image(image)))  # pyright: ignore[reportAttributeAccessIssue]
                 container.mux(stream.encode(None))  # pyright: ignore[reportAttributeAccessIssue]
-        except av.FFmpegError as error:
+        except FFmpegError as error:
             raise UserError(f"{path}: FFmpeg could not write this film ({error}); try a GIF") from error
     return "h264" if codec == "libx264" else codec
 

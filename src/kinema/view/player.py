@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import UserError
 from ..motion.skeleton import Skeleton
 from .figure import sides
-from .scene import YAW, front, nice, upright, visible
+from .scene import YAW, front, nice, plausible, upright, visible
 
 MAX_VALUES = 200_000
 """Coordinates a track may embed (about half a megabyte); longer motions show every n-th frame."""
@@ -42,10 +42,11 @@ def player(
     world = {name: upright(track, units)[::step] for name, track in arrays.items()}
     flat = coords == 2 or units == "pixels"
     first = next(iter(arrays))
-    seen = np.concatenate([world[n][shown[n]] for n in arrays])
-    centre, middle, radius, ground = _frame_the_view(world[first], shown[first], seen)
+    trusted = {name: plausible(world[name], shown[name]) for name in arrays}
+    seen = np.concatenate([world[n][trusted[n]] for n in arrays])
+    centre, middle, radius, ground = _frame_the_view(world[first], trusted[first], seen)
     # 16 bits a coordinate: a joint thrown far off is cut short rather than letting it coarsen all others
-    unit = max(4 * float(np.percentile(np.abs(seen), 99.8)) / _FULL, 1e-9) if seen.size else 1.0
+    unit = max(2 * float(np.abs(seen).max()) / _FULL, 1e-9) if seen.size else 1.0
 
     def pack(name: str) -> dict[str, str]:
         whole = np.where(shown[name][..., None], np.clip(np.round(world[name] / unit), -_FULL, _FULL), ABSENT).astype("<i2")
@@ -78,9 +79,7 @@ def _same_shape(skeleton: Skeleton, arrays: Mapping[str, np.ndarray]) -> tuple[i
     return shape[0], shape[1], shape[2], shape[3]
 
 
-def _by_track(
-    arrays: Mapping[str, np.ndarray], mask: np.ndarray | Mapping[str, np.ndarray] | None
-) -> Mapping[str, np.ndarray]:
+def _by_track(arrays: Mapping[str, np.ndarray], mask: np.ndarray | Mapping[str, np.ndarray] | None) -> Mapping[str, np.ndarray]:
     if mask is None:
         return {}
     if not isinstance(mask, Mapping):
@@ -127,7 +126,8 @@ def _markup(value: Mapping[str, object], arrays: Mapping[str, np.ndarray], masks
     # inside <script> only "<" could end the element or open a comment
     data = json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     figures = "".join(
-        f'<figure><canvas role="img" aria-label="stick figure: {html.escape(n)}"></canvas><figcaption>{html.escape(n)}</figcaption></figure>'
+        f'<figure><canvas role="img" aria-label="stick figure: {html.escape(n)}"></canvas>'
+        f"<figcaption>{html.escape(n)}</figcaption></figure>"
         for n in arrays
     )
     hollow = '<span><i class="hollow"></i>masked</span>' if masks else ""
@@ -141,6 +141,7 @@ def _markup(value: Mapping[str, object], arrays: Mapping[str, np.ndarray], masks
 <input type="range" min="0" max="{int(str(frames)) - 1}" value="0" aria-label="frame">
 <select aria-label="speed">{speeds}</select><span class="clock"></span></div>
 <div class="key"><span><i style="background:var(--left)"></i>left side of the body</span>
-<span><i style="background:var(--right)"></i>right side</span>{hollow}{rate}<span>drag to turn, double click to turn back</span></div>
+<span><i style="background:var(--right)"></i>right side</span>{hollow}{rate}
+<span>drag to turn, double click to turn back</span></div>
 <noscript><p>The moving figure needs JavaScript, which this file carries with it.</p></noscript>
 </div>"""

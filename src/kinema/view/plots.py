@@ -26,7 +26,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6
 """Okabe and Ito's palette (yellow and black replaced: they vanish on paper or shout)."""
 MARKERS = ("o", "^", "s", "D", "v", "P", "X", "*")
 MAX_CURVE, MAX_VECTOR_POINTS, MAX_CLASSES = 800, 1500, 400
-_STYLE: dict[str, Any] = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: small, selectable, and the browser finds a font for every script
     "text.parse_math": False,  # a class may be called "$x"
     "font.family": ["DejaVu Sans", "sans-serif"],
@@ -80,16 +80,17 @@ def curve(steps: Sequence[float], values_by_name: Mapping[str, Sequence[float]],
             if y.shape != x.shape:
                 raise UserError(f"curve {name!r}: {len(y)} values for {len(x)} steps; expected one each")
             known = np.isfinite(y)  # what is measured every so often (validation) is joined across the steps between
+            style = ("-", "--", ":", "-.")[i // 8 % 4]
             few = 0 < known.sum() < 40
             axes.plot(
-                _thin(x[known]), _thin(y[known]), label=_text(name), color=COLOURS[i % 8], lw=1.6, ls=("-", "--", ":", "-.")[i // 8 % 4],
+                _thin(x[known]), _thin(y[known]), label=_text(name), color=COLOURS[i % 8], lw=1.6, ls=style,
                 marker=MARKERS[i % 8] if few else None, ms=4,
             )  # fmt: skip
         axes.grid(axis="y")
         axes.set(xlabel=_text(xlabel))
         axes.set_title(_text(title))
         axes.margins(x=0.02)
-        axes.xaxis.get_major_locator().set_params(integer=bool((x == x.round()).all()))
+        axes.locator_params(axis="x", integer=bool((x == x.round()).all()))
         if len(values_by_name) > 1 or not title:
             axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0)
         return _svg(figure)
@@ -136,7 +137,9 @@ def confusion_counts(matrix: np.ndarray, classes: Sequence[str]) -> np.ndarray:
     """
     counts, k = np.asarray(matrix, float), len(classes)
     if counts.shape != (k, k) or not 1 <= k <= MAX_CLASSES:
-        raise UserError(f"confusion matrix {counts.shape} for {k} classes: expected ({k}, {k}) counts of 1 to {MAX_CLASSES} classes")
+        raise UserError(
+            f"confusion matrix {counts.shape} for {k} classes: expected ({k}, {k}) counts of 1 to {MAX_CLASSES} classes"
+        )
     if not (np.isfinite(counts).all() and (counts >= 0).all()):
         raise UserError("confusion matrix with negative or undefined counts: expected how often each class was taken for each")
     return counts
@@ -215,7 +218,7 @@ def bars(rows: Sequence[Bar], title: str = "", xlabel: str = "accuracy, %") -> s
         axes.grid(axis="x")
         axes.set(xlabel=_text(xlabel))
         axes.set_title(_text(title))
-        axes.margins(x=0.18, y=0.02)
+        axes.margins(x=0.28, y=0.02)
         if len(methods) > 1:
             first = {r.method: r.published for r in reversed(rows)}
             keys = [Patch(label=_text(m, 32), **looks[m, first[m]]) for m in methods]
@@ -237,7 +240,7 @@ def _thin(values: np.ndarray) -> np.ndarray:
     if step <= 1:
         return values
     starts = np.arange(0, len(values), step)
-    return np.add.reduceat(values, starts) / np.diff([*starts, len(values)])
+    return np.add.reduceat(values, starts) / np.diff(np.append(starts, len(values)))
 
 
 class _figure:

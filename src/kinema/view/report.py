@@ -91,7 +91,9 @@ def table_section(title: str, columns: Sequence[str], rows: Sequence[Sequence[Ce
     words = [all(isinstance(row[i], str) or row[i] is None for row in rows) for i in range(len(columns))]
     head = "".join(f'<th{_words(w)} scope="col">{html.escape(c)}</th>' for c, w in zip(columns, words, strict=True))
     body = "".join(f"<tr>{''.join(_cell(c, w) for c, w in zip(row, words, strict=True))}</tr>" for row in rows)
-    return Section(title, f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>' + _note(note))
+    return Section(
+        title, f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>' + _note(note)
+    )
 
 
 def per_class_section(title: str, matrix: np.ndarray, classes: Sequence[str], note: str = "") -> Section:
@@ -120,7 +122,9 @@ def per_class_section(title: str, matrix: np.ndarray, classes: Sequence[str], no
         )
     head = '<th scope="col">class</th><th scope="col">clips</th><th scope="col">recognised, %</th><th></th>'
     head += '<th class="words" scope="col">most often taken for</th>'
-    return Section(title, f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>' + _note(note))
+    return Section(
+        title, f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>' + _note(note)
+    )
 
 
 def motion_section(
@@ -165,7 +169,9 @@ def render(title: str, sections: Sequence[Section], subtitle: str = "", footer: 
     moves = any('class="motion"' in s.body for s in sections)
     # only this very script may run: even markup that slipped through the escaping could not
     allowed = f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" if moves else "'none'"
-    policy = f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+    policy = (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+    )
     links = "".join(f'<a href="#s{i}">{html.escape(s.title)}</a>' for i, s in enumerate(sections, 1))
     body = "\n".join(f'<section id="s{i}"><h2>{html.escape(s.title)}</h2>\n{s.body}</section>' for i, s in enumerate(sections, 1))
     return f"""<!DOCTYPE html>
@@ -198,8 +204,8 @@ def _words(left: bool) -> str:
 
 def _cell(cell: Cell, words: bool) -> str:
     if isinstance(cell, Published):
-        source = html.escape(cell.source)
-        return f'<td class="published">{_number(float(cell.value))}<span class="badge">published{f", {source}" if source else ""}</span></td>'
+        source = f", {html.escape(cell.source)}" if cell.source else ""
+        return f'<td class="published">{_number(float(cell.value))}<span class="badge">published{source}</span></td>'
     if isinstance(cell, Measured):
         spread = f" ± {_number(cell.spread, like=cell.mean)}" if cell.spread is not None else ""
         runs = f' <span class="runs">({cell.runs} runs)</span>' if cell.runs else ""

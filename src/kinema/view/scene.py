@@ -20,7 +20,7 @@ class Scene:
     """A clip seen from its front, orthographically.
 
     Attributes:
-        points: `(T, M, J, 3)` float32: right, up, towards the viewer from the middle of the frame's people, in the clip's own units.
+        points: `(T, M, J, 3)` float32: right, up, towards the viewer from the middle of the frame's people; in the clip's units.
         visible: `(T, M, J)` bool.
         centre: `(T,)` where the people are, right.
         width: of the people in one frame. left, right: of the whole motion. bottom, top: of the whole motion.
@@ -55,22 +55,33 @@ def visible(positions: np.ndarray, confidence: np.ndarray | None = None) -> np.n
         `(T, M, J)` bool. Absent people are hidden and so are joints of confidence 0. Without a confidence a joint at zero counts
         as absent, unless zero lies within the person's other joints: then the clip is centred and the joint is really there.
     """
-    some = (positions != 0).any(-1)
-    present = some.any(-1, keepdims=True)
+    some = np.any(positions != 0, axis=-1)
+    present = np.any(some, axis=-1, keepdims=True)
     if confidence is not None:
         return present & (confidence > 0)
     low = np.where(some[..., None], positions, np.inf).min(-2)
     high = np.where(some[..., None], positions, -np.inf).max(-2)
-    inside = ((low <= 0) & (high >= 0)).all(-1)[..., None]
+    inside = np.all((low <= 0) & (high >= 0), axis=-1, keepdims=True)
     return present & (some | inside)
+
+
+def plausible(positions: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """`(T, M, J)` bool: the shown joints without those that a sensor threw far off, by which no view should be measured.
+
+    Far is more than 8 times the usual distance of a joint from the middle of its person.
+    """
+    nobody = ~np.any(shown, axis=-1, keepdims=True)
+    known = np.where((shown | nobody)[..., None], positions, np.nan)
+    off = np.linalg.norm(positions - np.nanmedian(known, axis=2, keepdims=True), axis=-1)
+    return shown & (off <= 8 * np.median(off[shown])) if shown.any() else shown
 
 
 def upright(positions: np.ndarray, units: str) -> np.ndarray:
     """`(..., 3)` with y up: image coordinates (2-D, or pixels with depth) run down and away, everything else is up already."""
     if positions.shape[-1] == 2:
         positions = np.concatenate([positions, np.zeros_like(positions[..., :1])], -1)
-        return positions * np.float32([1, -1, 1])
-    return positions * np.float32([1, -1, -1]) if units == "pixels" else positions
+        return positions * np.array([1, -1, 1], np.float32)
+    return positions * np.array([1, -1, -1], np.float32) if units == "pixels" else positions
 
 
 def front(positions: np.ndarray, shown: np.ndarray, skeleton: Skeleton) -> float:
@@ -113,29 +124,34 @@ def look(clip: Clip) -> Scene:
         nowhere = np.zeros(clip.frames)
         return Scene(points, shown, nowhere, 1.0, -0.5, 0.5, 0.0, 1.0, 1.0, not flat)
 
-    seen = points[shown]
-    left, right = np.percentile(seen[:, 0], [0.2, 99.8])  # a joint that a sensor threw far off must not shrink everybody
-    top = np.percentile(seen[:, 1], 99.9)
-    low = np.where(shown, points[..., 1], np.inf).min((1, 2))
-    high_x = np.where(shown, points[..., 0], -np.inf).max((1, 2))
-    low_x = np.where(shown, points[..., 0], np.inf).min((1, 2))
-    known = shown.any((1, 2))
-    bottom = np.percentile(low[known], 5)
-    centre = np.interp(np.arange(clip.frames), np.flatnonzero(known), ((high_x + low_x)[known]) / 2)
-    width = np.percentile((high_x - low_x)[known], 98)
+    trusted = plausible(points, shown)
+    known = trusted.any((1, 2))
+    low = np.where(trusted[..., None], points, np.inf).min((1, 2))[known]  # (frames with people, 3)
+    high = np.where(trusted[..., None], points, -np.inf).max((1, 2))[known]
+    left, right = np.percentile(low[:, 0], 0.5), np.percentile(high[:, 0], 99.5)
+    bottom, top = np.percentile(low[:, 1], 5), np.percentile(high[:, 1], 99.5)
+    width = np.percentile((high - low)[:, 0], 98)
+    centre = np.interp(np.arange(clip.frames), np.flatnonzero(known), (low + high)[:, 0] / 2)
     # depth is told within a frame, so that someone who walks towards the viewer keeps their colour
-    high_z = np.where(shown, points[..., 2], -np.inf).max((1, 2))
-    low_z = np.where(shown, points[..., 2], np.inf).min((1, 2))
-    middle = np.where(known, high_z + np.where(known, low_z, 0), 0) / 2
-    points = points - np.where(known, middle, 0).astype(np.float32)[:, None, None, None] * np.float32([0, 0, 1])
-    depth = max(np.percentile((high_z - low_z)[known], 90) / 2, 0.2 * (top - bottom), 1e-6)
+    middle = np.zeros((clip.frames, 1, 1, 3), np.float32)
+    middle[known, 0, 0, 2] = (low + high)[:, 2] / 2
+    points = points - middle
+    depth = max(np.percentile((high - low)[:, 2], 90) / 2, 0.2 * (top - bottom), 1e-6)
     size = max(top - bottom, width, 1e-3)
     if top - bottom < 0.05 * size:  # a line of joints, or a single one
         top, bottom = top + size / 2, bottom - size / 2
     return Scene(
-        points, shown, _smooth(centre, clip.fps), float(max(width, 0.2 * size)),
-        float(min(left, right - 0.1 * size)), float(max(right, left + 0.1 * size)), float(bottom), float(top), float(depth), not flat,
-    )  # fmt: skip
+        points=points,
+        visible=shown,
+        centre=_smooth(centre, clip.fps),
+        width=float(max(width, 0.2 * size)),
+        left=float(min(left, right - 0.1 * size)),
+        right=float(max(right, left + 0.1 * size)),
+        bottom=float(bottom),
+        top=float(top),
+        depth=float(depth),
+        ground=not flat,
+    )
 
 
 def _smooth(values: np.ndarray, fps: float) -> np.ndarray:

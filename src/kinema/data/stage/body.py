@@ -1,7 +1,7 @@
 """Bodies and manners: what distinguishes one subject from another.
 
-Rest pose: y up, the person faces +z, the left side is at +x; arms stretched out sideways (T pose), legs straight down. Because a leg
-is exactly vertical at rest, its inverse kinematics needs no calibration.
+Rest pose: y up, the person faces +z, the left side is at +x; arms stretched out sideways (T pose), legs straight down. Because a
+leg is exactly vertical at rest, its inverse kinematics needs no calibration.
 """
 
 from __future__ import annotations
@@ -62,6 +62,11 @@ class Body:
     stance: float
     toe_out: float
 
+    @property
+    def shoulder(self) -> float:
+        """Distance of a shoulder from the midline, metres."""
+        return float(self.offsets[JOINT["left_collar"], 0] + self.offsets[JOINT["left_shoulder"], 0])
+
     def height_of(self, joint: str) -> float:
         """Height of a joint in the rest pose, feet flat on the floor, metres."""
         chain, j = 0.0, JOINT[joint]
@@ -76,7 +81,7 @@ class Body:
         return TOE_HEIGHT - float(self.offsets[JOINT["left_foot"], 1] + self.offsets[JOINT["left_hip"], 1]) + self.leg
 
     def from_shoulder(self, x: float, y: float, z: float) -> tuple[float, float, float]:
-        """A point given from the head joint of the upright body (x outwards of the working arm), seen from that shoulder, in arm lengths."""
+        """A point given from the head joint in metres, x outwards of the working arm, seen from its shoulder in arm lengths."""
         head = self.offsets[JOINT["neck"]] + self.offsets[JOINT["head"]]
         shoulder = self.offsets[JOINT["left_collar"]] + self.offsets[JOINT["left_shoulder"]]
         rel = (head - shoulder + np.array([x, y, z])) / self.arm

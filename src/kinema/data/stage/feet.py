@@ -1,7 +1,7 @@
 """Where the feet are: planned plants, and the swings between them.
 
-A foot is described by its foot joint (the ball of the foot), its heading and its pitch; while it is planted the ball does not move at all,
-and while its pitch is zero neither does the ankle. A heel rises by pitching about the ball.
+A foot is described by its foot joint (the ball of the foot), its heading and its pitch; while it is planted the ball does not move
+at all, and while its pitch is zero neither does the ankle. A heel rises by pitching about the ball.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .body import TOE_HEIGHT, Body
+from .body import JOINT, TOE_HEIGHT, Body
 from .curves import bump, ease
 from .take import Step
 
@@ -21,7 +21,7 @@ CONTACTS = ("left_ankle", "left_foot", "right_ankle", "right_foot")
 
 @dataclass(frozen=True, eq=False)
 class Path:
-    """Where a person stands over time: `t` `(T,)` seconds, `place` `(T, 2)` x and z in metres, `heading` `(T,)` radians to the left."""
+    """Where a person stands: `t` `(T,)` seconds, `place` `(T, 2)` x and z in metres, `heading` `(T,)` radians to the left."""
 
     t: np.ndarray
     place: np.ndarray
@@ -38,7 +38,7 @@ class Path:
 
 @dataclass(frozen=True, eq=False)
 class Feet:
-    """Both feet over time: `ball` `(3, T, 2)` metres, `heading` and `pitch` `(T, 2)` radians, `contacts` `(T, 4)` bool as `CONTACTS`."""
+    """Both feet: `ball` `(3, T, 2)` metres, `heading`, `pitch` `(T, 2)` radians, `contacts` `(T, 4)` bool as `CONTACTS`."""
 
     ball: np.ndarray
     heading: np.ndarray
@@ -69,7 +69,7 @@ def follow(
         x, z, facing = path.at(moments)
         side = sign * body.leg * (body.stance + np.array([0.0, *(s.side for s in own)]))
         # the ankle, not the ball, stands below the hip
-        front = body.leg * (0.5 * sign * stagger + np.array([0.0, *(s.forward for s in own)])) + body.offsets[10, 2]
+        front = body.leg * (0.5 * sign * stagger + np.array([0.0, *(s.forward for s in own)])) + body.offsets[JOINT["left_foot"], 2]
         plant_x = x + side * np.cos(facing) + front * np.sin(facing)
         plant_z = z - side * np.sin(facing) + front * np.cos(facing)
         plant_turn = facing + sign * np.radians(body.toe_out + np.array([0.0, *(s.turn for s in own)]))
@@ -84,7 +84,10 @@ def follow(
         ball[2, :, foot] += (u * np.diff(plant_z)).sum(1)
         heading[:, foot] += (u * np.diff(plant_turn)).sum(1)
         ball[1, :, foot] += (bump(t[:, None], off, on) * lift * body.leg).sum(1)
-        rising, falling = ease(t[:, None], off - 0.5 * (on - off), off + 0.1 * (on - off)), ease(t[:, None], off, off + 0.75 * (on - off))
+        rising, falling = (
+            ease(t[:, None], off - 0.5 * (on - off), off + 0.1 * (on - off)),
+            ease(t[:, None], off, off + 0.75 * (on - off)),
+        )
         pitch[:, foot] += np.radians((rising * (1 - falling) * heel).sum(1))
         for step, faces in zip(own, facing[1:], strict=True):
             for via in step.vias:

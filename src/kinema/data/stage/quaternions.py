@@ -1,7 +1,7 @@
 """The few quaternion operations of the rig, in NumPy.
 
-Inside the rig a quaternion array is `(4, ...)`, wxyz first and contiguous, because at a hundred frames NumPy's cost is the number of
-calls, not of elements; at the door of the rig it becomes `(..., 4)`.
+Inside the rig a quaternion array is `(4, ...)`, wxyz first and contiguous, because at a hundred frames NumPy's cost is the number
+of calls, not of elements; at the door of the rig it becomes `(..., 4)`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ def multiply(a: Quat, b: Quat) -> Quat:
     """The rotation that applies `b` first, then `a`; `(4, ...)`."""
     aw, ax, ay, az = a
     bw, bx, by, bz = b
-    return np.stack(
-        [
-            aw * bw - ax * bx - ay * by - az * bz,
-            aw * bx + ax * bw + ay * bz - az * by,
-            aw * by - ax * bz + ay * bw + az * bx,
-            aw * bz + ax * by - ay * bx + az * bw,
-        ]
-    )
+    w = aw * bw - ax * bx - ay * by - az * bz
+    out = np.empty((4, *w.shape))
+    out[0] = w
+    out[1] = aw * bx + ax * bw + ay * bz - az * by
+    out[2] = aw * by - ax * bz + ay * bw + az * bx
+    out[3] = aw * bz + ax * by - ay * bx + az * bw
+    return out
 
 
 def conjugate(q: Quat) -> Quat:
@@ -35,7 +34,11 @@ def rotate(q: Quat, v: np.ndarray) -> np.ndarray:
     w, x, y, z = q
     a, b, c = v
     tx, ty, tz = 2 * (y * c - z * b), 2 * (z * a - x * c), 2 * (x * b - y * a)
-    return np.stack([a + w * tx + y * tz - z * ty, b + w * ty + z * tx - x * tz, c + w * tz + x * ty - y * tx])
+    out = np.empty((3, *tx.shape))
+    out[0] = a + w * tx + y * tz - z * ty
+    out[1] = b + w * ty + z * tx - x * tz
+    out[2] = c + w * tz + x * ty - y * tx
+    return out
 
 
 def about(axis: int, angle: np.ndarray) -> Quat:

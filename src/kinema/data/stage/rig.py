@@ -1,7 +1,7 @@
 """The rig: from channels, a path and planned feet to local rotations, and from rotations to positions.
 
-The pelvis is lowered, smoothly and ahead of time, wherever a leg would not reach its planted foot; then each leg is solved by analytic
-two-bone inverse kinematics. So planted feet stay exactly where they were planted, whatever the body above them does.
+The pelvis is lowered, smoothly and ahead of time, wherever a leg would not reach its planted foot; then each leg is solved by
+analytic two-bone inverse kinematics. So planted feet stay exactly where they were planted, whatever the body above them does.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def pose(channels: np.ndarray, place: np.ndarray, heading: np.ndarray, feet: Fee
     """Solves a person.
 
     Args:
-        channels: `(T, D)`, as `take.CHANNELS`. place, heading: `(T, 2)` metres and `(T,)` radians of the path. feet, body: the person's.
+        channels: `(T, D)`, as `take.CHANNELS`. place, heading: `(T, 2)` metres and `(T,)` radians of the path. feet, body: the
+        person's.
 
     Returns:
         Local rotations `(T, J, 4)` wxyz and positions `(T, J, 3)` metres, float64.
@@ -127,7 +128,13 @@ def _lowering(root: np.ndarray, hip: np.ndarray, ankle: np.ndarray, leg: float) 
 
 
 def _legs(
-    local: np.ndarray, pelvis: np.ndarray, to: np.ndarray, foot_world: np.ndarray, foot_heading: np.ndarray, heading: np.ndarray, body: Body
+    local: np.ndarray,
+    pelvis: np.ndarray,
+    to: np.ndarray,
+    foot_world: np.ndarray,
+    foot_heading: np.ndarray,
+    heading: np.ndarray,
+    body: Body,
 ) -> None:
     """Two-bone inverse kinematics of both legs; `to` `(3, T, 2)` from hip to ankle in the world."""
     upper, lower = -body.offsets[_KNEES[0], 1], -body.offsets[_ANKLES[0], 1]
@@ -138,19 +145,18 @@ def _legs(
     # knees point halfway between the foot and the body; the hinge axis stays defined when the leg is kicked forward
     aim = 0.5 * (foot_heading + heading[:, None])
     hinge = np.stack([np.cos(aim), np.zeros_like(aim), -np.sin(aim)])
-    along = to / far
+    world = pelvis[:, :, None]
+    inverse = quat.conjugate(world)
+    hinge, along = quat.rotate(inverse, hinge), quat.rotate(inverse, to / far)
     hinge = hinge - (hinge * along).sum(0) * along
     hinge = hinge / np.sqrt((hinge * hinge).sum(0))
     # the bent leg at rest has its ankle in the plane x = 0, turned back from straight down by `lag`
     lag = np.arctan2(lower * np.sin(knee), upper + lower * np.cos(knee))
     third = np.stack([hinge[a] * along[b] - hinge[b] * along[a] for a, b in ((1, 2), (2, 0), (0, 1))])
     down, back = np.cos(lag), np.sin(lag)  # the ankle's direction at rest is (0, -down, -back)
-    thigh = quat.from_axes(hinge, -down * along + back * third, -back * along - down * third)
-    world = pelvis[:, :, None]
-    local[:, :, _HIPS] = quat.multiply(quat.conjugate(world), thigh)
-    shin = quat.about(0, knee)
-    local[:, :, _KNEES] = shin
-    local[:, :, _ANKLES] = quat.multiply(quat.conjugate(quat.multiply(thigh, shin)), foot_world)
+    thigh, shin = quat.from_axes(hinge, -down * along + back * third, -back * along - down * third), quat.about(0, knee)
+    local[:, :, _HIPS], local[:, :, _KNEES] = thigh, shin
+    local[:, :, _ANKLES] = quat.multiply(quat.conjugate(quat.multiply(world, quat.multiply(thigh, shin))), foot_world)
 
 
 FLOOR = TOE_HEIGHT

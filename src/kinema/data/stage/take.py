@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -23,10 +24,10 @@ CHANNELS = (
 )
 """The degrees of freedom above the legs (the legs follow from the planned feet), for each frame:
 
-shift_x/y/z of the pelvis to the left, up and forward from its place on the path, in leg lengths; pitch (forward), roll (left hip up) and
-yaw (to the left) of the pelvis; bend (forward), side (to the right) and turn (to the left) of the spine; nod, tilt and look of the head,
-signed like the spine; for each arm flex (forward and up), abd (outwards and up), twist (inwards) of the shoulder and the elbow's bend.
-Degrees.
+shift_x/y/z of the pelvis to the left, up and forward from its place on the path, in leg lengths; pitch (forward), roll (left hip
+up) and yaw (to the left) of the pelvis; bend (forward), side (to the right) and turn (to the left) of the spine; nod, tilt and
+look of the head, signed like the spine; for each arm flex (forward and up), abd (outwards and up), twist (inwards) of the shoulder
+and the bend of the elbow. Degrees.
 """
 CHANNEL = {name: i for i, name in enumerate(CHANNELS)}
 LIMITS: dict[str, tuple[float, float]] = {
@@ -42,6 +43,19 @@ LIMITS: dict[str, tuple[float, float]] = {
 _ODD = ("shift_x", "roll", "yaw", "side", "turn", "tilt", "look")
 _SWAP = [CHANNEL[n.replace("left_", "*").replace("right_", "left_").replace("*", "right_")] for n in CHANNELS]
 _SIGN = np.array([-1.0 if n in _ODD else 1.0 for n in CHANNELS])
+
+
+_LIMITED = [CHANNEL[n] for n in LIMITS]
+_MARGIN = 8.0  # degrees before a limit from which a joint yields
+_LOW, _HIGH = np.array(list(LIMITS.values()), float).T + np.array([[_MARGIN], [-_MARGIN]])
+
+
+def within_limits(channels: np.ndarray) -> np.ndarray:
+    """`(..., D)` channels, bent smoothly (two continuous derivatives) near a joint limit, so that they never pass it."""
+    bent, c = channels.copy(), channels[..., _LIMITED]
+    over, under = np.maximum(c - _HIGH, 0.0), np.maximum(_LOW - c, 0.0)
+    bent[..., _LIMITED] = c - over + under + _MARGIN * (np.tanh(over / _MARGIN) - np.tanh(under / _MARGIN))
+    return bent
 
 
 def mirror(channels: np.ndarray) -> np.ndarray:
@@ -155,11 +169,13 @@ class Take:
         self.steps.append(Step(foot, off, on, on if at is None else at, **how))  # type: ignore[arg-type]
 
     def walk_over(self, distance: float, start: float, end: float) -> None:
-        """Two steps, working foot first, that carry the stance `distance` leg lengths forward."""
+        """Two steps, or four where it is far, working foot first, that carry the stance `distance` leg lengths forward."""
         self.travel(distance, start, end)
-        middle = 0.5 * (start + end)
-        self.step(0, start, middle + 0.02, at=end, lift=0.07)
-        self.step(1, middle + 0.02, end + 0.04, at=end, lift=0.07)
+        count = 2 if abs(distance) < 0.5 else 4
+        edges = [start + k * (end + 0.04 - start) / count for k in range(count + 1)]
+        for k, (off, on) in enumerate(pairwise(edges)):
+            # the first steps of four are planted ahead of the body, where it will be when the other foot lands
+            self.step(k % 2, off, on, at=end if k >= count - 2 else edges[k + 2] - 0.1, lift=0.07)
 
     def finish(self) -> None:
         """Mirrors what was written where the working side is the right one."""

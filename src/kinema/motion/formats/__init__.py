@@ -8,13 +8,16 @@ from typing import Protocol
 
 from ...errors import UserError
 from ..clip import Clip
-from . import msr_action3d, npz, nw_ucla, sbu, user, utd_mhad, utkinect
+from . import msr_action3d, npz, ntu, nw_ucla, pku, pyskl, sbu, user, utd_mhad, utkinect
 from .jobs import Job
 from .members import members
 
 
 class Format(Protocol):
     """What the module of a format offers."""
+
+    NAME: re.Pattern[str]
+    """File names by which it is known."""
 
     def jobs(self, source: Path) -> list[Job]:
         """The files to read; cheap."""
@@ -26,26 +29,18 @@ class Format(Protocol):
 
 
 FORMATS: dict[str, Format] = {
+    "ntu": ntu,
+    "pku": pku,
     "nw-ucla": nw_ucla,
     "utd-mhad": utd_mhad,
     "msr-action3d": msr_action3d,
     "utkinect": utkinect,
     "sbu": sbu,
+    "pyskl": pyskl,
     "npz": npz,
     "user": user,
 }
 """Every format by name."""
-
-_FILES: dict[str, re.Pattern[str]] = {
-    "user": re.compile(re.escape(user.INDEX)),
-    "nw-ucla": nw_ucla.NAME,
-    "utd-mhad": utd_mhad.NAME,
-    "msr-action3d": msr_action3d.NAME,
-    "utkinect": utkinect.NAME,
-    "sbu": re.compile(r"skeleton_pos\.txt"),
-    "npz": re.compile(r".+\.npz"),
-}
-"""File names by which a format is known, the most telling first."""
 
 
 def guess(source: Path) -> str:
@@ -55,8 +50,8 @@ def guess(source: Path) -> str:
         UserError: no format has files with such names, or `source` does not exist.
     """
     names = {Path(m.name).name for m in members(source)}
-    for name, pattern in _FILES.items():
-        if any(map(pattern.fullmatch, names)):
+    for name in ("user", *FORMATS):  # a table of clips says more than the files that it lists
+        if any(map(FORMATS[name].NAME.fullmatch, names)):
             return name
     example = f"it holds files such as {min(names)}" if names else "it is empty"
     raise UserError(f"{source}: no known format ({example}); name one of {', '.join(FORMATS)}")

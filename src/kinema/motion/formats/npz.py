@@ -10,6 +10,7 @@ import io
 import json
 import lzma
 import math
+import re
 import tokenize
 import zipfile
 import zlib
@@ -27,6 +28,7 @@ from .jobs import Job
 from .members import MAX_FILE, MAX_RATIO, Member, members
 from .tables import finite, parse_json
 
+NAME = re.compile(r"[^.].*\.npz")
 ARRAYS = {"positions": "f", "confidence": "f", "body_ids": "i", "rotations": "f", "offsets": "f", "contacts": "b"}
 """Arrays of a file -> the kind of their numbers (f float, i integer, b bool)."""
 _STRINGS = ("skeleton", "facts")
@@ -43,7 +45,7 @@ _DAMAGE = (
 
 def jobs(source: Path) -> list[Job]:
     """One job a file."""
-    return [Job(m.name.removesuffix(".npz"), m) for m in members(source) if m.name.endswith(".npz")]
+    return [Job(m.name.removesuffix(".npz"), m) for m in members(source) if NAME.fullmatch(Path(m.name).name)]
 
 
 def read(job: Job) -> list[Clip]:

@@ -8,6 +8,7 @@ Names are SsssCcccPpppRrrrAaaa: setup, camera, performer, replication, action.
 from __future__ import annotations
 
 import re
+from array import array
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -158,15 +159,12 @@ def _parse(data: bytes, origin: str) -> tuple[np.ndarray, np.ndarray, np.ndarray
     total = text.begin()
     where: list[tuple[int, int]] = []  # (frame, slot) of each body
     ids: list[int] = []
-    values: list[float] = []
-    states: list[str] = []
+    values = array("d")  # of each body 25 x, 25 y, 25 z
+    states = bytearray()
     for frame in range(total):
         for slot in range(text.people(frame)):
-            identity, (x, y, z), tracking = text.body(frame, slot)
             where.append((frame, slot))
-            ids.append(identity)
-            values += (*x, *y, *z)
-            states += tracking
+            ids.append(text.body(frame, slot, values, states))
     text.end()
     if not where:
         raise FormatError(origin, f"no body in any of {total} frames")
@@ -176,7 +174,7 @@ def _parse(data: bytes, origin: str) -> tuple[np.ndarray, np.ndarray, np.ndarray
     if total * width > MAX_BODIES:
         raise FormatError(origin, f"{total} frames of up to {width} bodies; at most {MAX_BODIES} in all are read")
     with np.errstate(over="ignore"):
-        xyz = np.array(values).astype(np.float32).reshape(-1, 3, _JOINTS).swapaxes(1, 2)
+        xyz = np.frombuffer(values).astype(np.float32).reshape(-1, 3, _JOINTS).swapaxes(1, 2)
     wrong = np.flatnonzero(~np.isfinite(xyz).all((1, 2)))
     if len(wrong):
         raise text.wrong(int(frames[wrong[0]]), f"body {slots[wrong[0]] + 1}: a position is NaN or infinite")
@@ -185,7 +183,7 @@ def _parse(data: bytes, origin: str) -> tuple[np.ndarray, np.ndarray, np.ndarray
     confidence = np.zeros((total, width, _JOINTS), np.float32)
     body_ids = np.zeros((total, width), np.int64)
     positions[frames, slots] = xyz
-    confidence[frames, slots] = np.array(states, np.float32).reshape(-1, _JOINTS) / 2
+    confidence[frames, slots] = (np.frombuffer(states, np.uint8).reshape(-1, _JOINTS) - ord("0")) * np.float32(0.5)
     body_ids[frames, slots] = ids
     return positions, confidence, body_ids
 
@@ -222,8 +220,8 @@ class _Text:
         self._clean(frame, 1)
         return people
 
-    def body(self, frame: int, slot: int) -> tuple[int, tuple[tuple[float, ...], ...], tuple[str, ...]]:
-        """The next body: its id; x, y and z of its joints; their tracking states."""
+    def body(self, frame: int, slot: int, values: array[float], states: bytearray) -> int:
+        """The id of the next body; appends x, y and z of its joints to `values`, their tracking states to `states`."""
         start, stop = self.at + 2, self.at + 2 + _JOINTS
         if stop > len(self.lines):
             raise self.wrong(frame, f"the file ends within body {slot + 1}; copy the file again")
@@ -234,18 +232,21 @@ class _Text:
         if self._whole(self.at + 1) != _JOINTS:
             raise self.wrong(frame, f"body {slot + 1}: {self.lines[self.at + 1][:20]!r} joints; expected {_JOINTS}")
         rows = [line.split() for line in self.lines[start:stop]]
-        for joint, row in enumerate(rows):
-            if len(row) != _FIELDS:
-                raise self.wrong(frame, f"body {slot + 1}, joint {joint + 1}: {len(row)} numbers; expected {_FIELDS}")
+        if set(map(len, rows)) != {_FIELDS}:
+            joint = next(j for j, row in enumerate(rows) if len(row) != _FIELDS)
+            raise self.wrong(frame, f"body {slot + 1}, joint {joint + 1}: {len(rows[joint])} numbers; expected {_FIELDS}")
         self._clean(frame, stop - self.at)
         columns = list(zip(*rows, strict=True))
         if not _STATES.issuperset(columns[-1]):
             raise self.wrong(frame, f"body {slot + 1}: a tracking state other than 0, 1 and 2")
+        states += "".join(columns[-1]).encode()
         try:
-            # 0 marks an empty slot, so a body that is numbered 0 is given the one number that no sensor uses
-            return identity or -1, tuple(tuple(map(float, c)) for c in columns[:3]), columns[-1]
+            for column in columns[:3]:
+                values.extend(map(float, column))
         except ValueError as error:
             raise self.wrong(frame, f"body {slot + 1}: {error}") from None
+        # 0 marks an empty slot, so a body that is numbered 0 is given the one number that no sensor uses
+        return identity or -1
 
     def end(self) -> None:
         """Nothing may follow."""

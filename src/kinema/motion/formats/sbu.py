@@ -20,6 +20,7 @@ from .jobs import Job
 from .members import Member, members
 from .tables import MAX_TEXT, finite, table
 
+NAME = re.compile(r"skeleton_pos\.txt")
 FOLDERS = re.compile(r"(?:^|.*[/:\\])(s(\d\d)s(\d\d))[/\\](\d\d)[/\\](\d\d\d)[/\\]skeleton_pos\.txt")
 CLASSES = ("approaching", "departing", "kicking", "pushing", "shaking hands", "hugging", "exchanging object", "punching")
 FPS = 15.0
@@ -32,7 +33,7 @@ def _place(member: Member) -> re.Match[str] | None:
 
 def jobs(source: Path) -> list[Job]:
     """One job a clip."""
-    found = [(m, _place(m)) for m in members(source) if Path(m.name).name == "skeleton_pos.txt"]
+    found = [(m, _place(m)) for m in members(source) if NAME.fullmatch(Path(m.name).name)]
     return [Job(f"{place[1]}/{place[4]}/{place[5]}" if place else m.name, m) for m, place in found]
 
 

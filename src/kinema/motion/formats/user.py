@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -24,6 +25,7 @@ from .tables import MAX_TEXT, decode, parse_json, table
 
 INDEX, SKELETON = "clips.csv", "skeleton.json"
 """Where `jobs` looks, inside the source, when it is not told."""
+NAME = re.compile(re.escape(INDEX))
 REQUIRED = ("file", "label")
 OPTIONAL = ("subject", "view", "split", "fps", "start", "end", "caption")
 SPLITS = ("train", "validation", "test")

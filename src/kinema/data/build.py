@@ -1,0 +1,300 @@
+"""Building a store out of a data set's files: in parallel, resumable, and the same bytes however it was run.
+
+The files are read in chunks of `CHUNK`. A finished chunk is a small store of its own in a work folder beside the result, so that a
+build that was stopped continues where it was; the last step joins the chunks in order and renames the result to its place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from ..errors import FormatError, UserError, unknown
+from ..files import remove_stale, write_json
+from ..motion import formats
+from ..motion.clip import Clip
+from ..motion.formats.jobs import Job
+from ..motion.skeleton import Skeleton
+from ..motion.skeletons import SKELETONS
+from .datasets import Dataset
+from .datasets import dataset as find_dataset
+from .store import Store, check_free, publish
+
+CHUNK = 64
+"""Files of one chunk. Part of what is built, so never taken from the number of workers."""
+VERSION = 1
+"""Raised when the chunks of an older build can no longer be continued."""
+Reader = Callable[[Job], list[Clip]]
+
+
+@dataclass(frozen=True)
+class BuildSummary:
+    """What a build did.
+
+    Attributes:
+        store: where it is. clips, files: in it, and read for it.
+        skipped: (name, reason) of each bad file, in the order of the source.
+        left_out: files that the data set's protocol does not use.
+        resumed: files that an earlier, interrupted build had read.
+        seconds: of this run.
+    """
+
+    store: Path
+    clips: int
+    files: int
+    skipped: tuple[tuple[str, str], ...]
+    left_out: int
+    resumed: int
+    seconds: float
+
+    def lines(self, most: int = 10) -> list[str]:
+        """The summary for a person, naming at most `most` of the bad files."""
+        rate = (self.files - self.resumed) / max(self.seconds, 1e-9)
+        result = [f"{self.store}: {self.clips} clips from {self.files} files in {self.seconds:.1f} s ({rate:.0f} files/s)"]
+        if self.resumed:
+            result.append(f"{self.resumed} files had been read before")
+        if self.left_out:
+            result.append(f"{self.left_out} files are not part of the protocol and were left out")
+        if self.skipped:
+            result.append(f"{len(self.skipped)} bad files were skipped:")
+            result += [f"  {name}: {reason}" for name, reason in self.skipped[:most]]
+        if len(self.skipped) > most:
+            result.append(f"  and {len(self.skipped) - most} more")
+        return result
+
+
+def build(
+    source: Path | str,
+    out: Path | str,
+    *,
+    dataset: str | None = None,
+    format: str | formats.Format | None = None,
+    workers: int | None = None,
+    strict: bool = False,
+    index: Path | None = None,
+    skeleton: Skeleton | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> BuildSummary:
+    """Reads all clips of `source` into a store.
+
+    Args:
+        source: folder, zip or file.
+        out: the store. Until it is complete, what was read lies beside it in ``.<name>.building``; the same command continues.
+        dataset: name in `DATASETS`; gives format, classes, and which files belong.
+        format: name in `motion.formats.FORMATS`, or a module of one's own with `jobs` and `read`; default: guessed from the files.
+        workers: processes; default: one per core. 1 reads in this process.
+        strict: stop at the first bad file instead of skipping it.
+        index, skeleton: of the format ``user``: the table of clips, and the joints of the arrays.
+        overwrite: replace a store that is there.
+        progress: show a bar on stderr.
+
+    Raises:
+        UserError: no clips, unknown names, bad options, a disk that is full, or with `strict` the first bad file.
+    """
+    begun, source, out = time.monotonic(), Path(source), Path(out)
+    check_free(out, overwrite)
+    known = find_dataset(dataset) if dataset is not None else None
+    label, module = _format(source, known, format)
+    found = _jobs(module, label, source, index, skeleton)
+    jobs = [job for job in found if known is None or known.keep(job.name)]
+    if not jobs:
+        raise UserError(f"{source}: no files of {known.title if known else f'format {label}'}; is it the right folder or zip?")
+    parts = [jobs[i : i + CHUNK] for i in range(0, len(jobs), CHUNK)]
+    work = out.parent / f".{out.name}.building"
+    with _work_folder(work, _fingerprint(label, known, jobs)):
+        missing = [i for i in range(len(parts)) if not _bad_list(work, i).exists()]
+        resumed = len(jobs) - sum(len(parts[i]) for i in missing)
+        _read_all(parts, missing, work, module.read, workers or _cores(), strict, progress, resumed, len(jobs))
+        skipped = [(str(n), str(r)) for i in range(len(parts)) for n, r in json.loads(_bad_list(work, i).read_text("utf-8"))]
+        if skipped and strict:
+            raise FormatError(*skipped[0])
+        if len(skipped) == len(jobs):
+            raise UserError(f"{source}: none of {len(jobs)} files could be read; the first: {skipped[0][0]}: {skipped[0][1]}")
+        shutil.rmtree(work / "store", ignore_errors=True)
+        store = Store.write(
+            work / "store",
+            _joined(work, len(parts)),
+            name=known.name if known else source.resolve().stem or label,
+            skeleton=SKELETONS[known.skeleton] if known else None,
+            classes=known.classes if known else None,
+            dataset=known.name if known else None,
+        )
+        clips = len(store)
+        publish(work / "store", out)
+    shutil.rmtree(work)
+    seconds = time.monotonic() - begun
+    return BuildSummary(out, clips, len(jobs), tuple(skipped), len(found) - len(jobs), resumed, seconds)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _format(source: Path, known: Dataset | None, format: str | formats.Format | None) -> tuple[str, formats.Format]:
+    """Name and module of the format."""
+    if known is not None and format is not None:
+        raise UserError(f"data set {known.name} has its own format ({known.format}); leave --format out")
+    if format is not None and not isinstance(format, str):
+        return getattr(format, "__name__", type(format).__name__), format
+    name = known.format if known is not None else format or formats.guess(source)
+    if name not in formats.FORMATS:
+        raise unknown("format", name, formats.FORMATS)
+    return name, formats.FORMATS[name]
+
+
+def _jobs(module: formats.Format, label: str, source: Path, index: Path | None, skeleton: Skeleton | None) -> Sequence[Job]:
+    if module is formats.user:
+        return formats.user.jobs(source, index, skeleton)
+    if index is not None or skeleton is not None:
+        raise UserError(f"--index and --skeleton belong to the format user; {label} knows its own")
+    return module.jobs(source)
+
+
+def _fingerprint(label: str, known: Dataset | None, jobs: Sequence[Job]) -> str:
+    """A hash of everything that the chunks depend on: the format, and each file's name, size, time and context."""
+    digest = hashlib.sha256(repr((VERSION, CHUNK, label, known.name if known else None)).encode())
+    times: dict[Path, int] = {}
+    for job in jobs:
+        path = Path(job.member.source)
+        if path.is_dir():
+            path /= job.member.name
+        if path not in times:
+            times[path] = path.stat().st_mtime_ns
+        digest.update(repr((job.name, job.member.name, job.member.size, times[path], job.context)).encode())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _work_folder(work: Path, fingerprint: str) -> Iterator[None]:
+    """Holds the work folder alone; chunks of another source or version in it are deleted."""
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        handle = open(work / "lock", "w")
+    except OSError as error:
+        raise UserError(f"{work.parent}: cannot write here ({error.strerror}); choose another --out") from error
+    with handle:
+        if sys.platform != "win32":
+            import fcntl
+
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise UserError(f"{work}: another build of the same store is running; wait for it") from error
+        remove_stale(work)
+        stamp = work / "fingerprint.json"
+        if not stamp.exists() or stamp.read_text("utf-8").strip() != json.dumps(fingerprint):
+            for old in work.iterdir():
+                if old.name != "lock":
+                    shutil.rmtree(old) if old.is_dir() else old.unlink()
+            write_json(stamp, fingerprint)
+        yield
+
+
+class _Rate(ProgressColumn):
+    """Files per second."""
+
+    def render(self, task: Task) -> Text:
+        """The column's text."""
+        return Text(f"files, {task.speed or 0:.0f} files/s")
+
+
+def _ignore_interrupt() -> None:
+    """Ctrl-C is the parent's to handle: chunks that are being read are finished first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _part(work: Path, i: int) -> Path:
+    return work / f"part-{i:06}"
+
+
+def _bad_list(work: Path, i: int) -> Path:
+    """Written last: a chunk is finished when it exists."""
+    return work / f"part-{i:06}.bad.json"
+
+
+def _read_all(
+    parts: Sequence[Sequence[Job]],
+    missing: Sequence[int],
+    work: Path,
+    read: Reader,
+    workers: int,
+    strict: bool,
+    progress: bool,
+    done: int,
+    total: int,
+) -> None:
+    """Reads the missing chunks, here or in other processes."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
+        task = bar.add_task("reading", total=total, completed=done)
+        if min(workers, len(missing)) <= 1:
+            for i in missing:
+                _read_chunk(parts[i], work, i, read, strict)
+                bar.advance(task, len(parts[i]))
+            return
+        # spawned: a forked copy of a process that has started threads (torch, rich) may hang
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(min(workers, len(missing)), mp_context=context, initializer=_ignore_interrupt) as pool:
+            waiting: dict[Future[None], int] = {pool.submit(_read_chunk, parts[i], work, i, read, strict): i for i in missing}
+            try:
+                while waiting:
+                    for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                        future.result()
+                        bar.advance(task, len(parts[waiting.pop(future)]))
+            except BrokenProcessPool as error:
+                raise UserError(
+                    "a reading process was killed (out of memory?); run again with fewer workers to continue"
+                ) from error
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+
+
+def _read_chunk(jobs: Sequence[Job], work: Path, i: int, read: Reader, strict: bool) -> None:
+    """Reads some files into part `i`, a store (where they hold any clip), and the list of the bad ones."""
+    clips: list[tuple[str, Clip]] = []
+    bad: list[tuple[str, str]] = []
+    for job in jobs:
+        try:
+            found = read(job)
+        except UserError as error:
+            if strict:
+                raise
+            bad.append((job.name, error.problem if isinstance(error, FormatError) else str(error)))
+            continue
+        except Exception as error:
+            error.add_note(f"while reading {job.member.origin}")
+            raise
+        names = [job.name] if len(found) == 1 else [f"{job.name}#{k}" for k in range(1, len(found) + 1)]
+        # the file's name in the source, not a place on this machine
+        clips += [(name, clip.with_(source=job.name)) for name, clip in zip(names, found, strict=True)]
+    shutil.rmtree(_part(work, i), ignore_errors=True)
+    if clips:
+        Store.write(_part(work, i), clips, name="part", resolve=False)
+    write_json(_bad_list(work, i), bad)
+
+
+def _joined(work: Path, parts: int) -> Iterator[tuple[str, Clip]]:
+    """All clips of all parts in order."""
+    for i in range(parts):
+        if _part(work, i).exists():
+            store = Store.open(_part(work, i))
+            for k, entry in enumerate(store.entries):
+                yield entry.id, store.clip(k)

@@ -1,0 +1,42 @@
+"""Clips of a store as a method sees them: prepared one by one when asked for, so that memory holds them once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import overload
+
+import numpy as np
+
+from ..errors import UserError
+from ..motion.clip import Clip
+from ..motion.prepare import Preparation, prepare
+from .store import Store
+
+
+class PreparedClips(Sequence[Clip]):
+    """Rows of a store after `prepare`. Nothing is kept: go through it once, or make a list of it.
+
+    Args:
+        store: where the clips are. rows: which of them, in which order; default all.
+        preparation: what happens to each.
+    """
+
+    def __init__(self, store: Store, preparation: Preparation, rows: np.ndarray | None = None):
+        self.store, self.preparation = store, preparation
+        self.rows = np.arange(len(store)) if rows is None else np.asarray(rows, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, i: int) -> Clip: ...
+    @overload
+    def __getitem__(self, i: slice) -> PreparedClips: ...
+    def __getitem__(self, i: int | slice) -> Clip | PreparedClips:
+        if isinstance(i, slice):
+            return PreparedClips(self.store, self.preparation, self.rows[i])
+        row = int(self.rows[i])
+        try:
+            return prepare(self.store.clip(row), self.preparation)
+        except UserError as error:
+            raise UserError(f"{self.store.entries[row].id}: {error}") from error

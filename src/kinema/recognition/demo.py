@@ -1,0 +1,59 @@
+"""The demo: pre-training, protocols and a report on people of the stage, from nothing, in minutes on two cores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from ..data.stage import stage1
+from ..data.store import Store
+from ..motion.skeletons import SMPL22
+from ..training.method import Schedule
+from .evaluate import Evaluation, evaluate, save_metrics
+from .recipes import Recipe, small
+from .report import build_report
+from .run import open_run, pretrain
+
+CLIPS = 1200
+SEEDS = (0, 1, 2)
+
+
+def demo_recipe() -> Recipe:
+    """`small`, shortened to what a demo may take."""
+    base = small(SMPL22)
+    return replace(
+        base,
+        preset="demo",
+        epochs=30,
+        schedule=Schedule("cosine", warmup=2, final=0.1),
+        supervision=replace(base.supervision, epochs=12),
+    )
+
+
+def demo(folder: Path, *, seeds: tuple[int, ...] = SEEDS, say: Callable[[str], None] = print) -> Evaluation:
+    """Runs everything into `folder`; what is there already is not done again.
+
+    Raises:
+        UserError: the folder cannot be written, or holds something else.
+    """
+    start = time.perf_counter()
+    path = folder / "stage-1"
+    if not path.exists():
+        say(f"making {CLIPS} clips of the stage")
+        clips = ((f"stage-1/{i:06d}", stage1.clip(i)) for i in range(CLIPS))
+        Store.write(path, clips, name="stage-1", classes=stage1.CLASSES, dataset="stage-1")
+    store, recipe = Store.open(path), demo_recipe()
+    for seed in seeds:
+        say(f"pre-training MAMP, seed {seed}")
+        result = pretrain(store, recipe, folder / f"seed-{seed}", split="subject", seed=seed, resume=True)
+        if result.interrupted:
+            raise KeyboardInterrupt
+    runs = [open_run(folder / f"seed-{seed}") for seed in seeds]
+    wanted = ("linear", "knn", "random-linear", "random-knn", "raw-linear", "raw-knn", "scratch")
+    found = evaluate(runs, store, "subject", wanted, folder / "protocols", say=say)
+    example = store.clip(int(found.split.test[0]))
+    build_report(folder / "report.html", found, runs, example, title="Kinema demo: MAMP on the stage")
+    save_metrics(found, folder / "metrics.json", seconds=round(time.perf_counter() - start, 1))
+    return found

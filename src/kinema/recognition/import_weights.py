@@ -1,0 +1,76 @@
+"""The authors' checkpoints as run folders, so that every command works on them."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from safetensors.torch import save_file
+
+from .. import __version__
+from ..errors import CheckpointError, UserError
+from ..files import atomic_folder, write_json
+from ..motion.skeleton import Skeleton
+from ..training.checkpoint import load_model
+from .recipes import build_method, recipe, to_json
+
+MAX_BYTES = 4 * 2**30
+
+
+def read_foreign(path: Path) -> dict[str, Tensor]:
+    """The weights of a PyTorch checkpoint, read without running code. Of other things in it only an `argparse.Namespace` is allowed.
+
+    Raises:
+        UserError: no such file. CheckpointError: not a checkpoint, damaged, or it asks for anything else to be built.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    if path.stat().st_size > MAX_BYTES:
+        raise CheckpointError(f"{path}: {path.stat().st_size} bytes; checkpoints of these methods are far below {MAX_BYTES}")
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).splitlines()[0][:200]
+        raise CheckpointError(f"{path}: refused, it holds more than weights and an argparse.Namespace ({reason})") from error
+    except Exception as error:  # torch raises many kinds for damaged files
+        raise CheckpointError(f"{path}: not a readable PyTorch checkpoint ({type(error).__name__}: {str(error).splitlines()[0][:150]})") from error
+    for key in ("model", "state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not content or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()):
+        raise CheckpointError(f"{path}: holds no table of weights (expected names and tensors, perhaps under 'model')")
+    return {k.removeprefix("module."): v.detach().contiguous().clone() for k, v in content.items()}
+
+
+def import_weights(method: str, preset: str, path: Path, folder: Path, skeleton: Skeleton) -> int:
+    """Makes `folder` a run folder from the authors' pre-training checkpoint; their parameter names are ours. Returns the number of tensors.
+
+    Raises:
+        UserError: unknown method or preset, or `folder` exists.
+        CheckpointError: the file is refused, or its tensors are not those of the preset (missing, extra and misshapen ones are named).
+    """
+    chosen = recipe(method, preset, skeleton)
+    if Path(folder).exists():
+        raise UserError(f"{folder}: exists already; choose another --out")
+    weights = read_foreign(path)
+    if any(k.startswith("head.") for k in weights):
+        raise CheckpointError(f"{path}: a fine-tuned or probed classifier (it has head.*); import the pre-training checkpoint instead")
+    config = {
+        "kinema": __version__,
+        "room": "recognition",
+        "recipe": to_json(chosen),
+        "skeleton": skeleton.to_json(),
+        "data": {"name": "imported", "file": Path(path).name},
+        "seed": 0,
+    }
+    with atomic_folder(Path(folder)) as temporary:
+        save_file(weights, temporary / "model.safetensors")
+        load_model(temporary / "model.safetensors", build_method(chosen))
+        write_json(temporary / "config.json", config)
+    return len(weights)

@@ -1,0 +1,84 @@
+"""What the command line and the studio do with a trained encoder: features of files, and pictures of what it predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..data.batches import ResidentClips
+from ..errors import UserError
+from ..files import atomic_file
+from ..motion.clip import Clip
+from ..motion.prepare import prepare
+from ..training.method import generator
+from . import protocols
+from .mamp import MAMP
+from .run import Trained
+
+
+def embed(trained: Trained, clips: Sequence[Clip], *, device: str = "cpu", pooling: protocols.Pooling | None = None) -> np.ndarray:
+    """Features `(N, D)` float32 of clips as they were read.
+
+    Raises:
+        UserError: a clip with another skeleton than the run's, or with nobody in it.
+    """
+    for clip in clips:
+        if clip.skeleton.joints != trained.skeleton.joints:
+            raise UserError(
+                f"{clip.source}: {clip.skeleton.name} ({len(clip.skeleton)} joints), "
+                f"but {trained.folder} was trained on {trained.skeleton.name} ({len(trained.skeleton)} joints)"
+            )
+    recipe = trained.recipe
+    prepared = [prepare(clip, recipe.preparation) for clip in clips]
+    encoder = trained.encoder().to(device)
+    return protocols.features(encoder, prepared, pooling=pooling or recipe.pooling, crop=recipe.crop, precision=recipe.precision)
+
+
+def save_features(path: Path, features: np.ndarray, names: Sequence[str], labels: Sequence[int]) -> None:
+    """Writes `features (N, D)`, `names (N,)` and `labels (N,)` (-1 unknown) to a pickle-free `.npz`, atomically."""
+    with atomic_file(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, features=features, names=np.array(list(names), dtype=np.str_), labels=np.asarray(labels, np.int64))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One clip as the model saw it.
+
+    Attributes:
+        original, reconstruction: `(T, M, J, C)`. hidden: `(T, M, J)` bool. fps: frames per second after resizing.
+        source: the clip.
+    """
+
+    original: np.ndarray
+    reconstruction: np.ndarray
+    hidden: np.ndarray
+    fps: float
+    source: str
+
+
+def picture(trained: Trained, clip: Clip, *, prepared: bool = False) -> Picture:
+    """What the pre-training model fills in for one clip.
+
+    Raises:
+        UserError: the run's method predicts no motion.
+    """
+    ready = clip if prepared else prepare(clip, trained.recipe.preparation)
+    model = trained.encoder()
+    if not isinstance(model, MAMP) or trained.recipe.model.encoder.modality != "joint":
+        raise UserError(f"{trained.folder}: this run reconstructs no joints, so there is nothing to draw")
+    source = ResidentClips(
+        [ready], frames=model.frames, people=ready.people, batch_size=1, crop=trained.recipe.crop, shuffle=False
+    )
+    batch = next(iter(source.ordered(1)))
+    x = model.see(batch.positions)
+    t, j = model.size.grid
+    filled, hidden = model.reconstruct(x, torch.rand((len(x), t * j), generator=generator("picture")))
+    present = batch.present[0].numpy()
+    kept = np.flatnonzero(present)
+    fps = clip.fps * model.frames / max(ready.frames, 1)
+    arrays = (v.transpose(0, 1).numpy()[:, kept] for v in (x, filled, hidden))
+    return Picture(*arrays, fps=fps, source=clip.source)

@@ -1,0 +1,151 @@
+"""Pre-training from a store into a run folder, and opening what a run folder holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import __version__
+from ..data.batches import ResidentClips
+from ..data.prepared import PreparedClips
+from ..data.splits import split as split_of
+from ..data.store import Store
+from ..errors import UserError
+from ..motion.skeleton import Skeleton
+from ..training.checkpoint import load_model
+from ..training.fit import Every, Result, fit
+from ..training.stage import Stage
+from .encoder import Encoder
+from .recipes import Recipe, build_method, from_json, to_json
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run folder, or an imported checkpoint, says about itself.
+
+    Attributes:
+        folder: where it is. recipe: how it was made. skeleton: what it expects. seed: of the run. data: what it was trained on.
+    """
+
+    folder: Path
+    recipe: Recipe
+    skeleton: Skeleton
+    seed: int
+    data: Mapping[str, Any]
+
+    def encoder(self, *, weights: bool = True, seed: int | None = None, drop_path: float = 0.0) -> Encoder:
+        """The network, with its trained weights or (`weights=False`) with fresh ones of a seed.
+
+        Raises:
+            CheckpointError: no whole checkpoint, or one that does not fit.
+        """
+        torch.manual_seed(self.seed if seed is None else seed)
+        method = build_method(self.recipe, drop_path)
+        assert isinstance(method, Encoder)
+        if weights:
+            load_model(self.folder, method)
+        return method
+
+
+def pretrain(
+    store: Store,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    split: str | None = None,
+    seed: int = 0,
+    accelerator: str = "auto",
+    devices: int = 1,
+    max_steps: int | None = None,
+    checkpoint_every: Every | None = None,
+    resume: bool = False,
+    tensorboard: bool = False,
+    quiet: bool = False,
+) -> Result:
+    """Trains the method of a recipe on the training rows of a split (all rows without one). Labels are not looked at.
+
+    Raises:
+        UserError: see `training.fit.fit` and `data.splits.split`.
+    """
+    rows = None if split is None else split_of(store, split).train
+    clips = PreparedClips(store, recipe.preparation, rows)
+    torch.manual_seed(seed)
+    method = build_method(recipe)
+    assert isinstance(method, Encoder)
+    cuda = torch.cuda.is_available() and accelerator in ("auto", "cuda")
+    source = ResidentClips(
+        clips,
+        frames=method.frames,
+        people=recipe.preparation.people,
+        batch_size=recipe.batch_size,
+        crop=recipe.crop,
+        augment=recipe.augment,
+        seed=seed,
+        device="cuda" if cuda else "cpu",
+    )
+    stage = Stage(
+        "pretrain",
+        method,
+        source,
+        recipe.epochs,
+        recipe.optimiser,
+        recipe.schedule,
+        accumulate=recipe.accumulate,
+        ema=recipe.ema,
+    )
+    config = {
+        "kinema": __version__,
+        "room": "recognition",
+        "recipe": to_json(recipe),
+        "skeleton": store.skeleton.to_json(),
+        "data": {"name": store.name, "checksum": store.checksum, "split": split, "clips": len(clips)},
+        "seed": seed,
+    }
+    return fit(
+        [stage],
+        folder,
+        config=config,
+        seed=seed,
+        precision=recipe.precision,
+        compile=recipe.compile,
+        accelerator=accelerator,
+        devices=devices,
+        max_steps=max_steps,
+        checkpoint_every=checkpoint_every,
+        resume=resume,
+        tensorboard=tensorboard,
+        quiet=quiet,
+    )
+
+
+def open_run(folder: Path) -> Trained:
+    """What a run folder holds (weights are read by `Trained.encoder`).
+
+    Raises:
+        UserError: no run here, or one of another kind or version.
+    """
+    path = Path(folder) / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{folder}: no run here (config.json is missing); make one with `kinema train`") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not readable ({error})") from error
+    if not isinstance(config, dict) or config.get("room") != "recognition" or "recipe" not in config:
+        raise UserError(f"{folder}: not a recognition run made by `kinema train` or `kinema import-weights`")
+    skeleton = Skeleton.from_json(config.get("skeleton"), path)
+    return Trained(Path(folder), from_json(config["recipe"], path), skeleton, int(config.get("seed", 0)), config.get("data", {}))
+
+
+def check_fits(trained: Trained, store: Store) -> None:
+    """Raises UserError unless the encoder can read the store's skeleton."""
+    if trained.skeleton.joints != store.skeleton.joints:
+        raise UserError(
+            f"{trained.folder}: trained on {trained.skeleton.name} ({len(trained.skeleton)} joints), "
+            f"but {store.folder} holds {store.skeleton.name} ({len(store.skeleton)} joints)"
+        )

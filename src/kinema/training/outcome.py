@@ -1,0 +1,90 @@
+"""What a run is asked, and what it answers: when to save, what an epoch's end looks like, how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from ..errors import UserError
+from . import optim
+from .method import Method
+from .stage import Stage
+
+
+@dataclass(frozen=True)
+class Every:
+    """When a checkpoint is due: whichever of these comes first. One is also written at the end of a stage and on interruption."""
+
+    epochs: float | None = 1.0
+    seconds: float | None = None
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "seconds", "steps"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UserError(f"checkpoint every {value} {name}: expected a number above 0")
+
+    def due(self, done: int, steps_per_epoch: int, seconds: float) -> bool:
+        """Whether one is due after `done` steps of a stage and `seconds` after the last one."""
+        if self.steps is not None and done % self.steps == 0:
+            return True
+        if self.epochs is not None:
+            length = self.epochs * steps_per_epoch
+            if int(done / length) > int((done - 1) / length):
+                return True
+        return self.seconds is not None and seconds >= self.seconds
+
+
+@dataclass(frozen=True)
+class EpochEnd:
+    """What `on_epoch` is given, in every process, after each epoch and at the end of a stage.
+
+    Attributes:
+        stage, method: the current ones. epoch: passes done in the stage. step: optimiser steps done over all stages.
+        average: the averaged weights by name, or None.
+        folder: of the run.
+    """
+
+    stage: Stage
+    epoch: float
+    step: int
+    average: Mapping[str, Tensor] | None
+    folder: Path
+
+    @property
+    def method(self) -> Method:
+        """The method of the stage."""
+        return self.stage.method
+
+    @contextmanager
+    def averaged(self) -> Iterator[Method]:
+        """The method in eval mode, holding its averaged weights where there are some."""
+        with optim.swapped(self.method, self.average or {}):
+            self.method.eval()
+            yield self.method
+        self.method.train()
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a call of `fit` ended.
+
+    Attributes:
+        folder: of the run. checkpoint: the newest one. step: optimiser steps done over all stages.
+        finished: every stage is complete. interrupted: a signal stopped it.
+        skipped: steps skipped because the loss or its gradient was not finite.
+        loss: the last mean loss that was logged by this call.
+    """
+
+    folder: Path
+    checkpoint: Path | None
+    step: int
+    finished: bool
+    interrupted: bool
+    skipped: int
+    loss: float | None = None

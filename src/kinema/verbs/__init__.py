@@ -1,0 +1,1 @@
+"""What the verbs of the command line do: thin, each calls the rooms and prints."""

@@ -1,0 +1,81 @@
+"""`kinema papers` and `kinema doctor`."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import time
+from importlib import metadata
+
+import torch
+from rich.table import Table
+
+from .. import __version__
+from ..errors import UserError
+from .common import console
+
+PAPERS = (
+    ("MAMP", "recognition", "pre-training, protocols, import of the authors' weights", "kinema train mamp"),
+    ("CMD", "recognition", "not yet", ""),
+    ("I²MD", "recognition", "not yet", ""),
+    ("MASA", "recognition", "not yet", ""),
+    ("InstructMotion", "generation", "not yet", ""),
+    ("MotionRL", "generation", "not yet", ""),
+    ("JOINT", "segmentation", "not yet", ""),
+    ("ShadowSAM (Detect Any Shadow)", "segmentation", "not yet", ""),
+    ("Hyper-Connections", "building block", "not yet", ""),
+)
+"""Paper, room, what works today, command."""
+
+NEEDED = ("torch", "lightning", "numpy", "scipy", "scikit-learn", "safetensors", "tyro", "rich", "matplotlib", "pillow", "av", "cattrs")
+
+
+def papers() -> None:
+    """Prints the table."""
+    table = Table("paper", "room", "today", "command")
+    for row in PAPERS:
+        table.add_row(*row)
+    console.print(table)
+    print("No trained weights are shipped yet.")
+
+
+def doctor() -> None:
+    """Prints what is installed and how fast this machine multiplies.
+
+    Raises:
+        UserError: a package that Kinema needs is missing.
+    """
+    table = Table("what", "here")
+    table.add_row("kinema", __version__)
+    table.add_row("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+    missing = []
+    for name in NEEDED:
+        try:
+            table.add_row(name, metadata.version(name))
+        except metadata.PackageNotFoundError:
+            missing.append(name)
+    table.add_row("cores", f"{os.cpu_count()}, torch uses {torch.get_num_threads()}")
+    table.add_row("free disk here", f"{shutil.disk_usage('.').free / 2**30:.0f} GiB")
+    for i in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(i)
+        table.add_row(f"GPU {i}", f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB")
+    if not torch.cuda.device_count():
+        table.add_row("GPU", "none that torch can use")
+    for dtype in (torch.float32, torch.bfloat16):
+        table.add_row(f"matrix products, {str(dtype).removeprefix('torch.')}, CPU", f"{matrix_rate(dtype):.0f} GFLOP/s")
+    console.print(table)
+    if missing:
+        raise UserError(f"missing: {', '.join(missing)}; run `pip install kinema` again in this environment")
+
+
+def matrix_rate(dtype: torch.dtype, size: int = 1024, seconds: float = 0.3) -> float:
+    """GFLOP/s of square matrix products on the CPU, the best of those that fit in `seconds`."""
+    a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
+    a @ b
+    best, end = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best / 1e9

@@ -1,0 +1,64 @@
+"""`kinema evaluate`, `kinema embed` and `kinema demo`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from ..data.store import INDEX, Store
+from ..motion.clip import Clip
+from ..motion.formats import read_file
+from ..recognition.demo import demo as run_demo
+from ..recognition.evaluate import MEANING, Evaluation, save_metrics
+from ..recognition.evaluate import evaluate as run_protocols
+from ..recognition.predict import embed as run_embed
+from ..recognition.predict import save_features
+from ..recognition.report import build_report
+from ..recognition.run import open_run
+from .common import console, device_of
+
+
+def evaluate(
+    folders: Sequence[Path], data: Path, split: str, out: Path | None, wanted: Sequence[str], epochs: int | None, accelerator: str
+) -> None:
+    """Measures, writes metrics.json and report.html, prints the table."""
+    runs = [open_run(folder) for folder in folders]
+    store = Store.open(data)
+    out = out or folders[0] / "evaluation"
+    found = run_protocols(runs, store, split, wanted, out / "protocols", epochs=epochs, device=device_of(accelerator), say=print)
+    save_metrics(found, out / "metrics.json")
+    build_report(out / "report.html", found, runs, store.clip(int(found.split.test[0])), title=f"{runs[0].recipe.method} on {found.name}")
+    _print(found)
+    print(f"{out / 'metrics.json'}\n{out / 'report.html'}")
+
+
+def _print(found: Evaluation) -> None:
+    table = Table("protocol", "accuracy, %", "seeds", title=found.name)
+    for row in found.rows:
+        spread = "" if row.spread is None else f" ± {row.spread:.1f}"
+        table.add_row(MEANING[row.protocol], f"{row.mean:.1f}{spread}", str(len(row.scores)))
+    console.print(table)
+
+
+def embed(folder: Path, source: Path, out: Path, accelerator: str) -> None:
+    """Writes features of a store or of files."""
+    trained = open_run(folder)
+    if (source / INDEX).is_file():
+        store = Store.open(source)
+        clips: list[Clip] = [store.clip(i) for i in range(len(store))]
+        names = [entry.id for entry in store.entries]
+    else:
+        clips = read_file(source)
+        names = [clip.source for clip in clips]
+    features = run_embed(trained, clips, device=device_of(accelerator))
+    save_features(out, features, names, [-1 if clip.label is None else clip.label for clip in clips])
+    print(f"{out}: features {features.shape} of {len(clips)} clips")
+
+
+def demo(out: Path) -> None:
+    """Runs the demo and prints where its results are."""
+    found = run_demo(out, say=print)
+    _print(found)
+    print(f"report:  {(out / 'report.html').resolve()}\nmetrics: {(out / 'metrics.json').resolve()}")

@@ -1,0 +1,203 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import fake_format
+import numpy as np
+import pytest
+
+from kinema.data import build as build_module
+from kinema.data import splits
+from kinema.data.build import build
+from kinema.data.store import FRAMES, INDEX, Store
+from kinema.errors import FormatError, UserError
+
+DATA = Path(os.environ.get("KINEMA_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(build_module, "CHUNK", 8)
+
+
+def make(source, out, **options):
+    return build(source, out, format=fake_format, progress=False, **{"workers": 1, **options})
+
+
+def content(folder):
+    return {name: (folder / name).read_bytes() for name in (FRAMES, INDEX)}
+
+
+def test_a_folder_becomes_a_store(tmp_path):
+    summary = make(fake_format.folder(tmp_path / "raw", 20), tmp_path / "s")
+    store = Store.open(tmp_path / "s")
+    assert (summary.clips, summary.files, summary.skipped, summary.resumed) == (20, 20, (), 0)
+    assert [e.id for e in store.entries] == [f"clip{i:03}" for i in range(20)]
+    assert store.clip(7).source == "clip007"
+    assert store.classes == ("a", "b", "c")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["raw", "s"]
+    assert str(tmp_path) not in (tmp_path / "s" / INDEX).read_text()
+
+
+def test_the_bytes_do_not_depend_on_the_workers(tmp_path):
+    raw = fake_format.folder(tmp_path / "raw", 30, copies=2)
+    (raw / "clip004.json").write_text(json.dumps({"bad": "torn page"}))
+    one, two = make(raw, tmp_path / "one"), make(raw, tmp_path / "two", workers=2)
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+    assert one.skipped == two.skipped == (("clip004", "torn page"),)
+    assert one.clips == 58
+    assert "torn page" in "\n".join(one.lines())
+
+
+def test_an_interrupted_build_continues_to_the_same_bytes(tmp_path, monkeypatch):
+    raw = fake_format.folder(tmp_path / "raw", 30)
+    make(raw, tmp_path / "whole")
+    seen = []
+
+    def read(job):
+        if len(seen) == 20:
+            raise KeyboardInterrupt
+        seen.append(job.name)
+        return fake_format.read(job)
+
+    with pytest.raises(KeyboardInterrupt):
+        build(raw, tmp_path / "s", format=SimpleNamespace(__name__="fake_format", jobs=fake_format.jobs, read=read), workers=1)
+    assert not (tmp_path / "s").exists()
+    summary = make(raw, tmp_path / "s")
+    assert summary.resumed == 16
+    a, b = content(tmp_path / "whole"), content(tmp_path / "s")
+    assert a == b
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["raw", "s", "whole"]
+
+
+def test_a_killed_build_continues_to_the_same_bytes(tmp_path):
+    raw = fake_format.folder(tmp_path / "raw", 40, sleep=0.01)
+    out, work = tmp_path / "s", tmp_path / ".s.building"
+    script = (
+        "import fake_format, kinema.data.build as b; b.CHUNK = 8;"
+        f"b.build({str(raw)!r}, {str(out)!r}, format=fake_format, workers=1, progress=False)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    child = subprocess.Popen([sys.executable, "-c", script], env=environment)
+    until = time.monotonic() + 30
+    while not list(work.glob("part-*.bad.json")) and time.monotonic() < until:
+        time.sleep(0.01)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert not out.exists()
+    (work / ".kinema-tmp-left").mkdir()
+    summary = make(raw, out)
+    assert 0 < summary.resumed < 40
+    make(raw, tmp_path / "whole")
+    assert content(out) == content(tmp_path / "whole")
+    assert not work.exists()
+
+
+def test_a_changed_source_starts_over(tmp_path):
+    raw = fake_format.folder(tmp_path / "raw", 20)
+    (raw / "clip019.json").write_text(json.dumps({"bad": "torn"}))
+    with pytest.raises(FormatError, match=r"clip019.*torn"):
+        make(raw, tmp_path / "s", strict=True)
+    (raw / "clip019.json").write_text(json.dumps({"frames": 4}))
+    summary = make(raw, tmp_path / "s", strict=True)
+    assert (summary.clips, summary.resumed) == (20, 0)
+
+
+def test_strict_names_a_bad_file_of_an_earlier_run(tmp_path, monkeypatch):
+    raw = fake_format.folder(tmp_path / "raw", 4)
+    (raw / "clip002.json").write_text(json.dumps({"bad": "torn"}))
+    monkeypatch.setattr(build_module, "publish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        make(raw, tmp_path / "s")
+    monkeypatch.undo()
+    monkeypatch.setattr(build_module, "CHUNK", 8)
+    with pytest.raises(FormatError, match="clip002: torn"):
+        make(raw, tmp_path / "s", strict=True)
+
+
+def test_nothing_to_read_is_told(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no files"):
+        make(tmp_path / "empty", tmp_path / "s")
+    raw = fake_format.folder(tmp_path / "raw", 3, bad="torn")
+    with pytest.raises(UserError, match="none of 3 files could be read; the first: clip000: torn"):
+        make(raw, tmp_path / "s")
+
+
+def test_wrong_options_are_told(tmp_path):
+    raw = fake_format.folder(tmp_path / "raw", 3)
+    with pytest.raises(UserError, match="did you mean nw-ucla"):
+        build(raw, tmp_path / "s", dataset="nw-ulca")
+    with pytest.raises(UserError, match="unknown format 'nope'"):
+        build(raw, tmp_path / "s", format="nope")
+    with pytest.raises(UserError, match="own format"):
+        build(raw, tmp_path / "s", dataset="sbu", format="npz")
+    with pytest.raises(UserError, match="--index"):
+        make(raw, tmp_path / "s", index=raw / "x.csv")
+    (tmp_path / "taken").write_text("x")
+    with pytest.raises(UserError, match="not a store"):
+        make(raw, tmp_path / "taken")
+
+
+def test_a_second_build_of_the_same_store_is_refused(tmp_path):
+    raw = fake_format.folder(tmp_path / "raw", 3)
+    with build_module._work_folder(tmp_path / ".s.building", "x"), pytest.raises(UserError, match="another build"):
+        make(raw, tmp_path / "s")
+
+
+def test_our_own_mistakes_are_not_hidden_and_name_the_file(tmp_path):
+    raw = fake_format.folder(tmp_path / "raw", 3)
+    broken = SimpleNamespace(__name__="broken", jobs=fake_format.jobs, read=lambda job: 1 / 0)
+    with pytest.raises(ZeroDivisionError) as caught:
+        build(raw, tmp_path / "s", format=broken, workers=1, progress=False)
+    assert "clip000" in caught.value.__notes__[0]
+
+
+def test_a_user_brings_arrays_and_a_table(tmp_path):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for i in range(6):
+        np.save(raw / f"{i}.npy", np.random.default_rng(i).normal(size=(5, 4, 3)))
+    rows = [f"{i}.npy,{'jump' if i % 2 else 'wave'},{'test' if i > 3 else 'train'}" for i in range(6)]
+    table = tmp_path / "table.csv"
+    table.write_text("\n".join(["file,label,split", *rows]))
+    summary = build(raw, tmp_path / "s", format="user", index=table, skeleton=fake_format.SKELETON, workers=1, progress=False)
+    store = Store.open(summary.store)
+    assert store.classes == ("jump", "wave")
+    assert store.labels.tolist() == [1, 0, 1, 0, 1, 0]
+    assert splits.split(store, "given").test.tolist() == [4, 5]
+
+
+def check_counts(tmp_path, monkeypatch, name, file):
+    monkeypatch.setattr(build_module, "CHUNK", 64)
+    summary = build(DATA / file, tmp_path / "s", dataset=name, workers=1, progress=False)
+    assert summary.skipped == ()
+    store = Store.open(tmp_path / "s")
+    assert splits.check(store, strict=True) == []
+    assert store.dataset == name
+
+
+@pytest.mark.skipif(not (DATA / "sbu_interaction.zip").exists(), reason="needs sbu_interaction.zip")
+def test_real_data_has_the_published_counts(tmp_path, monkeypatch):
+    check_counts(tmp_path, monkeypatch, "sbu", "sbu_interaction.zip")
+
+
+REAL = {
+    "nw-ucla": "nw_ucla.zip",
+    "utd-mhad": "utd_mhad_skeleton.zip",
+    "utkinect": "utkinect.zip",
+    "msr-action3d": "msr_action3d.zip",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REAL)
+def test_more_real_data_has_the_published_counts(tmp_path, monkeypatch, name):
+    if not (DATA / REAL[name]).exists():
+        pytest.skip(f"needs {REAL[name]}")
+    check_counts(tmp_path, monkeypatch, name, REAL[name])
