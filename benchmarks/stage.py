@@ -1,6 +1,6 @@
 """The stage, measured: clips a second on one core, and how hard it is to recognise.
 
-    OMP_NUM_THREADS=1 python benchmarks/stage.py            # everything, about eight minutes on one core
+    OMP_NUM_THREADS=1 python benchmarks/stage.py            # everything, about six minutes on one core
     OMP_NUM_THREADS=1 python benchmarks/stage.py --no-network
 
 Prints a Markdown table. The two figures of difficulty are accuracies on held-out subjects (the split ``subject``: 2,400 training
@@ -63,7 +63,7 @@ def linear(x: np.ndarray, y: np.ndarray, train: np.ndarray, test: np.ndarray) ->
     fit, check = train[~held], train[held]
 
     def svm(c: float, rows: np.ndarray) -> LinearSVC:
-        return LinearSVC(C=c, max_iter=400, random_state=0).fit(flat[rows], y[rows])
+        return LinearSVC(C=c, max_iter=200, random_state=0).fit(flat[rows], y[rows])
 
     c = max((0.01, 0.1, 1.0), key=lambda c: svm(c, fit).score(flat[check], y[check]))
     return float(svm(c, train).score(flat[test], y[test])), c
@@ -138,7 +138,7 @@ def main() -> None:
     """Measures and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--no-network", action="store_true", help="leave the supervised network out")
-    parser.add_argument("--epochs", type=int, default=60, help="of the supervised network")
+    parser.add_argument("--epochs", type=int, default=40, help="of the supervised network")
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows: list[tuple[str, str]] = []

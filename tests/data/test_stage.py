@@ -17,7 +17,7 @@ from kinema.data.stage.take import Style
 from kinema.errors import UserError
 from kinema.motion.clip import Clip
 
-FROZEN = "unset"
+FROZEN = "c0026cde39fd60436c8cac9dc4c0419c638a93142075ba0f749c54a15d95b125"
 
 
 def digest(clip: Clip) -> bytes:

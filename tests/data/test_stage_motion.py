@@ -10,6 +10,7 @@ import pytest
 from kinema.data.stage import rig, stage1
 from kinema.data.stage.action import KINDS
 from kinema.data.stage.body import JOINT, SUBJECTS, body
+from kinema.data.stage.captions import captions
 from kinema.data.stage.compose import FPS, Performance, Person, playable
 from kinema.data.stage.feet import CONTACTS
 from kinema.data.stage.table import ACTIONS
@@ -57,7 +58,7 @@ def check(shown: Performance, people: list[Person]) -> None:
 
 @pytest.mark.parametrize("name", stage1.CLASSES)
 def test_every_action_keeps_the_promises(name):
-    for k in (0, 1, 6, 17):
+    for k in (0, 17):
         check(*stage1.perform(stage1.CLASSES.index(name) + len(stage1.CLASSES) * k))
 
 
@@ -130,6 +131,25 @@ def test_sides_mirror():
         tops.append(shown.positions[:, 0, [JOINT["left_foot"], JOINT["right_foot"]], 1].max(0))
     assert tops[0][0] > tops[0][1] + 0.2
     assert tops[1][1] > tops[1][0] + 0.2
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_paths_go_where_the_captions_say(side):
+    sign = 1 if side == "left" else -1
+
+    def to_the_left(name: str, style: Style) -> tuple[float, float]:
+        """How far the pelvis went to the left of where it first faced, metres; how far it turned to the left, radians."""
+        p = stage1.perform_sequence([name], [style], 2)[0].positions[:, 0]
+        across = p[:, JOINT["left_hip"]] - p[:, JOINT["right_hip"]]
+        first, last = across[0, [0, 2]] / np.linalg.norm(across[0, [0, 2]]), across[-1, [0, 2]]
+        turned = np.arctan2(first[1] * last[0] - first[0] * last[1], first @ last)
+        return float((p[-1, 0] - p[0, 0])[[0, 2]] @ first), float(turned)
+
+    assert sign * to_the_left("sidestep", Style(side))[0] > 0.3
+    assert sign * to_the_left("turn_around", Style(side, amplitude=0.9))[1] > 1.0
+    curved = Style(side, curve=-30.0)
+    assert f"curving to the {'right' if side == 'left' else 'left'}" in captions("walk", curved)[0]
+    assert sign * to_the_left("walk", curved)[1] < -0.5
 
 
 def test_hands_meet():

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 sys.path.insert(0, str(Path(__file__).parent))
 from cases_mamp import run_mamp_classifier, run_mamp_pretrain
 from cases_mamp_data import run_mamp_data
-from cases_ntu import run_ntu_raw
+from cases_ntu import run_cmd_prenorm, run_ntu_raw
 
 Arrays = dict[str, np.ndarray]
 
@@ -28,6 +28,7 @@ CASES: dict[str, Callable[[Arrays, Arrays, dict], Arrays]] = {
     "mamp_classifier": run_mamp_classifier,
     "mamp_data": lambda inputs, weights, spec: run_mamp_data(inputs, spec),
     "ntu_raw": lambda inputs, weights, spec: run_ntu_raw(inputs, spec),
+    "cmd_prenorm": lambda inputs, weights, spec: run_cmd_prenorm(inputs, spec),
 }
 
 VALUE, GRADIENT = 1e-5, 1e-4
@@ -73,20 +74,21 @@ def verify(path: Path, dump: Path | None) -> bool:
         print(f"  {name:<45} {found:.2e}{remark}")
     if dump is not None:
         dump.mkdir(parents=True, exist_ok=True)
-        save_file({f"output.{k}": np.ascontiguousarray(v) for k, v in computed.items()}, dump / f"{path.stem}.safetensors")
+        # np.ascontiguousarray would turn scalars into vectors
+        save_file({f"output.{k}": np.array(v, order="C") for k, v in computed.items()}, dump / f"{path.stem}.safetensors")
     return good
 
 
-def main() -> int:
-    """The command."""
+def main_with(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
     parser = argparse.ArgumentParser(description="Compare the package with reference vectors.")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--dump", type=Path, metavar="DIR", help="write what was computed here")
-    arguments = parser.parse_args()
-    results = [verify(path, arguments.dump) for path in arguments.files]
+    options = parser.parse_args(arguments)
+    results = [verify(path, options.dump) for path in options.files]
     print("all within tolerance" if all(results) else "DIFFERENCES")
     return 0 if all(results) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main_with())

@@ -124,7 +124,7 @@ _SBU_FOLDS = (
 _SEQUENCES = [f"s{subject:02}_e{episode:02}" for subject in range(1, 11) for episode in (1, 2)]
 _UTKINECT = {"s10_e02": (190, 9)}
 
-_NTU_SOURCE = "https://rose1.ntu.edu.sg/dataset/actionRecognition/ (request; the archives of skeletons)"
+_NTU_SOURCE = "ROSE Lab, Nanyang Technological University: on request, the archives of skeletons"
 _NTU_LICENCE = "academic research only, on the terms of the ROSE Lab, NTU Singapore; no redistribution"
 # true or false for each clip, as the split files beside the data say
 _PKU_SPLITS = {name: SplitRule(f"train_cross_{by}", frozenset({"True"})) for name, by in (("xsub", "subject"), ("xview", "view"))}
@@ -139,7 +139,7 @@ def _pku(phase: int) -> Dataset:
         classes=pku.CLASSES,
         skeleton="ntu25",
         splits=_PKU_SPLITS,
-        source="https://www.icst.pku.edu.cn/struct/Projects/PKUMMD.html (skeletons, labels and split files)",
+        source="STRUCT group, Peking University: skeletons, labels and split files",
         licence="academic research only, on the terms of STRUCT, Peking University",
     )
 
@@ -186,7 +186,7 @@ DATASETS: dict[str, Dataset] = {
             classes=nw_ucla.CLASSES,
             skeleton="kinect20",
             splits={"view": SplitRule("view", _values((1, 2)), _values((3,)), counts=(1_020, 464))},
-            source="https://wangjiangb.github.io/my_data.html",
+            source="its authors (Wang et al., CVPR 2014): the multiview skeletons as JSON",
             licence=_RESEARCH,
             clips=1_484,
         ),
@@ -197,7 +197,7 @@ DATASETS: dict[str, Dataset] = {
             classes=utd_mhad.CLASSES,
             skeleton="kinect20",
             splits={"subject": _odd_subjects((431, 430))},
-            source="https://personal.utdallas.edu/~kehtar/UTD-MHAD.html (Skeleton.zip)",
+            source="University of Texas at Dallas: the archive of skeletons",
             licence=_RESEARCH,
             clips=861,
         ),
@@ -213,7 +213,7 @@ DATASETS: dict[str, Dataset] = {
                 "as2": _odd_subjects((116, 112), (1, 4, 7, 8, 9, 11, 12, 14)),
                 "as3": _odd_subjects((111, 111), (6, 14, 15, 16, 17, 18, 19, 20)),
             },
-            source="https://sites.google.com/view/wanqingli/data-sets/msr-action3d (real-world coordinates)",
+            source="its authors (Li et al., 2010): skeletons in real-world coordinates",
             licence=_RESEARCH,
             clips=557,
             keep=_keep_msr,
@@ -226,7 +226,7 @@ DATASETS: dict[str, Dataset] = {
             skeleton="kinect20",
             # s10_e02 has one labelled action less
             splits={s: SplitRule("recording", test=frozenset({s}), counts=_UTKINECT.get(s, (189, 10))) for s in _SEQUENCES},
-            source="https://cvrc.ece.utexas.edu/KinectDatasets/HOJ3D.html (joints and action labels)",
+            source="its authors (Xia et al., HOJ3D): joints and action labels",
             licence=_RESEARCH,
             clips=199,
         ),
@@ -240,7 +240,7 @@ DATASETS: dict[str, Dataset] = {
                 f"fold{i}": SplitRule("pair", test=frozenset(pairs.split()), counts=counts)
                 for i, (pairs, counts) in enumerate(_SBU_FOLDS, 1)
             },
-            source="https://www3.cs.stonybrook.edu/~kyun/research/kinect_interaction/index.html (clean version)",
+            source="its authors (Yun et al.), Stony Brook University: the clean version",
             licence=_RESEARCH,
             clips=282,
         ),

@@ -69,6 +69,13 @@ class TransformerConfig:
     bones: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
+        for name in ("coordinates", "width", "depth", "heads", "frames", "joints", "frame_patch", "joint_patch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)}: expected 1 or more")
+        if not self.mlp_ratio * self.width >= 1:
+            raise ValueError(f"mlp_ratio {self.mlp_ratio}: expected a number that leaves the MLP a width of 1 or more")
+        if not 0 <= self.drop_path < 1:
+            raise ValueError(f"drop_path {self.drop_path}: expected a rate from 0 to below 1")
         if self.modality == "bone" and len(self.bones) != self.joints:
             raise ValueError(f"modality bone: {len(self.bones)} bones for {self.joints} joints; expected one (child, parent) pair a joint")
         if self.frames % self.frame_patch or self.joints % self.joint_patch:

@@ -58,6 +58,10 @@ class MAMPConfig:
     def __post_init__(self) -> None:
         if not 0 < self.mask_ratio < 1:
             raise ValueError(f"mask_ratio {self.mask_ratio}: expected a share between 0 and 1")
+        if self.decoder_width < 1 or self.decoder_depth < 1:
+            raise ValueError(f"decoder_width {self.decoder_width}, decoder_depth {self.decoder_depth}: expected 1 or more")
+        if not 1 <= self.stride < self.encoder.frames:
+            raise ValueError(f"stride {self.stride}: expected 1 to {self.encoder.frames - 1} frames")
         if not 0 < self.predict_share <= 1 or (self.predict_share < 1 and self.decoder == "self"):
             raise ValueError(f"predict_share {self.predict_share}: expected 0 to 1, and 1 for the self-attention decoder")
 

@@ -26,6 +26,8 @@ def embed(trained: Trained, clips: Sequence[Clip], *, device: str = "cpu", pooli
     Raises:
         UserError: a clip with another skeleton than the run's, or with nobody in it.
     """
+    if not clips:
+        raise UserError("no clips to embed")
     for clip in clips:
         if clip.skeleton.joints != trained.skeleton.joints:
             raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -18,6 +19,9 @@ from ..training.method import Method, Optimiser, Schedule
 from .encoder import TransformerConfig
 from .mamp import MAMP, MAMPConfig
 from .protocols import Augmentations, Pooling, Supervision
+
+MOST_EPOCHS = 1e6
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -48,6 +52,17 @@ class Recipe:
     compile: bool = False
     pooling: Pooling = "mean"
     supervision: Supervision = field(default_factory=Supervision)
+
+    def __post_init__(self) -> None:
+        for name, learning in (("", self), ("supervision.", self.supervision)):
+            if learning.batch_size < 1:
+                raise UserError(f"{name}batch_size {learning.batch_size}: expected 1 or more")
+            if not 0 < learning.epochs < MOST_EPOCHS:
+                raise UserError(f"{name}epochs {learning.epochs}: expected a number above 0")
+            if not 0 < learning.optimiser.lr < math.inf:
+                raise UserError(f"{name}optimiser.lr {learning.optimiser.lr}: expected a number above 0")
+            if not 0 <= learning.optimiser.weight_decay < math.inf:
+                raise UserError(f"{name}optimiser.weight_decay {learning.optimiser.weight_decay}: expected 0 or more")
 
 
 def _sized(skeleton: Skeleton, **size: Any) -> TransformerConfig:
@@ -160,7 +175,29 @@ def build_method(recipe: Recipe, drop_path: float = 0.0) -> Method:
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
     configure_tagged_union(Augmentations, converter, tag_name="kind")
+    # without these cattrs would cut 2.5 to 2 and take any value for true
+    for kind in (int, float, bool, str):
+        converter.register_structure_hook(kind, _exactly)
     return converter
+
+
+def _exactly(value: Any, kind: type) -> Any:
+    """The value, if it is of the JSON type that stands for `kind` (a whole number may stand for a float)."""
+    if type(value) is kind or (kind is float and type(value) is int):
+        return kind(value)
+    raise UserError(f"{value!r}: expected {_NAMES[kind]}")
+
+
+_NAMES: dict[type, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+def _reason(error: BaseException, kind: type | None) -> str:
+    """What was wrong with one value, in a few words."""
+    if isinstance(error, cattrs.ForbiddenExtraKeysError):
+        return f"unknown: {', '.join(sorted(error.extra_fields))}"
+    if isinstance(error, KeyError):
+        return "missing"
+    return f"{error}".replace("typing.Literal", "")
 
 
 def to_json(recipe: Recipe) -> dict[str, Any]:
@@ -179,7 +216,7 @@ def from_json(value: Any, origin: object) -> Recipe:
     except UserError as error:
         raise UserError(f"{origin}: {error}") from error
     except Exception as error:  # cattrs wraps whatever a constructor raises
-        reasons = "; ".join(cattrs.transform_error(error))
+        reasons = "; ".join(cattrs.transform_error(error, format_exception=_reason))
         raise UserError(f"{origin}: not a recipe that this version knows ({reasons})") from error
 
 

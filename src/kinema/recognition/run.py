@@ -73,6 +73,7 @@ def pretrain(
         UserError: see `training.fit.fit` and `data.splits.split`.
     """
     rows = None if split is None else split_of(store, split).train
+    _check_size(store, recipe)
     clips = PreparedClips(store, recipe.preparation, rows)
     torch.manual_seed(seed)
     method = build_method(recipe)
@@ -123,6 +124,19 @@ def pretrain(
     )
 
 
+def _check_size(store: Store, recipe: Recipe) -> None:
+    """Raises UserError unless the network of a recipe can read the store's clips."""
+    size = recipe.model.encoder
+    if size.joints != len(store.skeleton):
+        raise UserError(f"model.encoder.joints is {size.joints}, but {store.folder} has {len(store.skeleton)} ({store.skeleton.name})")
+    found = store.clip(0).positions.shape[-1] if len(store) else size.coordinates
+    if size.coordinates != found:
+        advice = f"--set model.encoder.coordinates={found}" + (
+            " --set augment=[] --set supervision.augment=[] --set preparation.yaw=false" if found == 2 else ""
+        )
+        raise UserError(f"{store.folder} has {found} coordinates a joint, the recipe expects {size.coordinates}: add {advice}")
+
+
 def open_run(folder: Path) -> Trained:
     """What a run folder holds (weights are read by `Trained.encoder`).
 
@@ -139,13 +153,17 @@ def open_run(folder: Path) -> Trained:
     if not isinstance(config, dict) or config.get("room") != "recognition" or "recipe" not in config:
         raise UserError(f"{folder}: not a recognition run made by `kinema train` or `kinema import-weights`")
     skeleton = Skeleton.from_json(config.get("skeleton"), path)
-    return Trained(Path(folder), from_json(config["recipe"], path), skeleton, int(config.get("seed", 0)), config.get("data", {}))
+    seed, data = config.get("seed", 0), config.get("data", {})
+    if type(seed) is not int or not isinstance(data, dict):
+        raise UserError(f"{path}: damaged (seed {seed!r}, data {data!r}); train or import again")
+    return Trained(Path(folder), from_json(config["recipe"], path), skeleton, seed, data)
 
 
 def check_fits(trained: Trained, store: Store) -> None:
-    """Raises UserError unless the encoder can read the store's skeleton."""
+    """Raises UserError unless the encoder can read the store's clips."""
     if trained.skeleton.joints != store.skeleton.joints:
         raise UserError(
             f"{trained.folder}: trained on {trained.skeleton.name} ({len(trained.skeleton)} joints), "
             f"but {store.folder} holds {store.skeleton.name} ({len(store.skeleton)} joints)"
         )
+    _check_size(store, trained.recipe)

@@ -269,7 +269,7 @@ def _put(
     path: Path, source: dict[str, Tensor], wanted: dict[str, Tensor], module: nn.Module, strict: bool, prefix: str
 ) -> list[str]:
     missing = [n for n in wanted if n not in source]
-    extra = [n for n in source if n not in wanted]
+    extra = sorted(n for n in source if n not in wanted)
     common = [n for n in wanted if n in source]
     misshapen = [
         f"{n} is {_kind(source[n])}, expected {_kind(wanted[n])}"

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
 from ..errors import UserError, unknown
+from ..motion.clip import Clip
+from ..motion.formats import FORMATS, guess, read_file, user
+from ..motion.formats.members import members
+from ..motion.formats.npz import from_array, read_array
+from ..motion.formats.tables import MAX_TEXT, table
 from ..motion.skeleton import Skeleton
 from ..motion.skeletons import SKELETONS
+
+BARE = (".npy", ".npz", ".csv")
+"""Files of numbers that may need a skeleton from elsewhere."""
 
 console = Console()
 
@@ -40,3 +50,58 @@ def device_of(accelerator: str) -> str:
     if (accelerator == "cuda" and not cuda) or (accelerator == "mps" and not mps):
         raise UserError(f"--accelerator {accelerator}: this machine has none that torch {torch.__version__} can use; try cpu")
     return accelerator
+
+
+def read_clips(source: Path, skeleton: Skeleton | None = None) -> Iterator[Clip]:
+    """The clips of a motion file, or of all files of a folder or zip, one file in memory at a time.
+
+    Args:
+        source: where they are; a file within a zip is ``archive.zip:inner/path``.
+        skeleton: joints of bare arrays.
+
+    Raises:
+        UserError: nothing that can be read there. FormatError: a damaged file.
+    """
+    source = Path(source)
+    if source.is_dir() or (source.is_file() and source.suffix.lower() == ".zip"):
+        name = guess(source)
+        if name != "user" and skeleton is not None:
+            raise UserError(f"--skeleton belongs to bare arrays; the files in {source} ({name}) know their own: leave it out")
+        jobs = FORMATS[name].jobs(source) if skeleton is None else user.jobs(source, None, skeleton)
+        for job in jobs:
+            yield from FORMATS[name].read(job)
+    elif skeleton is not None:
+        yield _bare(source, skeleton)
+    elif source.is_file() and source.suffix.lower() in (".npy", ".csv") and source.name != user.INDEX:
+        raise UserError(f"{source}: a bare array; name its joints with --skeleton, a JSON or one of {', '.join(SKELETONS)}")
+    else:
+        yield from read_file(source)
+
+
+def _bare(file: Path, skeleton: Skeleton) -> Clip:
+    if file.suffix.lower() not in BARE:
+        raise UserError(f"--skeleton belongs to bare arrays ({', '.join(BARE)}), which {file} is not: leave it out")
+    member = members(file)[0]
+    if file.suffix.lower() == ".csv":
+        return from_array(table(member.read(MAX_TEXT), member.origin, None, ","), None, skeleton, user.FPS, member.origin)
+    return read_array(member, skeleton, user.FPS)
+
+
+def check_writable(path: Path) -> None:
+    """Asked before long work: could `path` be made, or written into if it is a folder? What happens later is told later.
+
+    Raises:
+        UserError: a file is in its way, or the folder is read-only.
+    """
+    place = Path(path)
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if place != Path(path) and not place.is_dir():
+        raise UserError(f"{path}: cannot write here, because {place} is a file; choose another --out")
+    if not os.access(place, os.W_OK):
+        raise UserError(f"{path}: cannot write here (read-only or no permission); choose another --out")
+
+
+def plain(text: object) -> str:
+    """Text out of a file, safe to print: what is not printable is shown as an escape."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in str(text))

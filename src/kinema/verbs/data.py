@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-import sys
+import textwrap
 from pathlib import Path
 
-from rich.table import Table
-
 from ..data.build import build
-from ..data.datasets import DATASETS
+from ..data.datasets import DATASETS, Dataset
 from ..data.splits import check
 from ..data.store import Store
 from ..errors import UserError
-from .common import console, skeleton_of
+from .common import check_writable, plain, skeleton_of
+
+WIDTH = 80
 
 
 def list_datasets() -> None:
-    """Prints `DATASETS`."""
-    table = Table("name", "title", "classes", "splits", "format", "from")
-    for d in DATASETS.values():
-        table.add_row(d.name, d.title, str(len(d.classes) or "-"), " ".join(list(d.splits)[:6]), d.format, d.source)
-    console.print(table)
+    """Prints `DATASETS`, links whole, in lines of `WIDTH`."""
+    for dataset in DATASETS.values():
+        print("\n".join(_lines(dataset)))
+
+
+def _lines(dataset: Dataset) -> list[str]:
+    facts = [
+        f"{dataset.title}; {len(dataset.classes)} classes, format {dataset.format}",
+        f"splits: {', '.join(dataset.splits)}",
+        f"from: {dataset.source}",
+    ]
+    options = {"width": WIDTH, "subsequent_indent": " " * 16, "break_long_words": False, "break_on_hyphens": False}
+    lines = [line for fact in facts for line in textwrap.wrap(fact, initial_indent=" " * 14, **options)]
+    return [f"{dataset.name:<13} {lines[0].lstrip()}", *lines[1:]]
 
 
 def build_store(
@@ -34,17 +43,23 @@ def build_store(
     strict: bool,
     overwrite: bool,
 ) -> None:
-    """Builds, then says what is there and what was skipped."""
+    """Builds, then says what is there and what was skipped.
+
+    Raises:
+        UserError: see `data.build.build`.
+    """
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers {workers}: expected 1 or more")
     if index is not None and skeleton is None:
         raise UserError("--index needs --skeleton: a JSON with joints and parents, or the name of a known skeleton")
+    check_writable(out)
     bones = None if skeleton is None else skeleton_of(skeleton)
     summary = build(
         source, out, dataset=dataset, format=format, index=index, skeleton=bones, workers=workers, strict=strict, overwrite=overwrite
     )
-    for bad in summary.skipped:
-        print(f"skipped {bad}", file=sys.stderr)
     store = Store.open(out)
-    print(f"{out}: {len(store)} clips, {len(store.classes)} classes, {store.skeleton.name}; {len(summary.skipped)} files skipped")
+    print(plain("\n".join(summary.lines())))
+    print(f"{len(store.classes)} classes, skeleton {store.skeleton.name}")
 
 
 def check_store(path: Path, strict: bool) -> None:
@@ -57,9 +72,9 @@ def check_store(path: Path, strict: bool) -> None:
     store.verify()
     for i in range(len(store)):
         store.clip(i)
-    print(f"{path}: whole; {len(store)} clips, {len(store.classes)} classes, {store.skeleton.name}")
     remarks = check(store)
-    for line in remarks:
-        print(line)
     if strict and remarks:
-        raise UserError(f"{path}: {len(remarks)} differences from the published protocol")
+        raise UserError(f"{path}: {len(remarks)} differences from the published protocol: {'; '.join(remarks)}")
+    print(f"{plain(path)}: whole; {len(store)} clips, {len(store.classes)} classes, {store.skeleton.name}")
+    for line in remarks:
+        print(plain(line))

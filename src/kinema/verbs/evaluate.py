@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
+from rich.text import Text
 
 from ..data.store import INDEX, Store
+from ..errors import UserError
 from ..motion.clip import Clip
-from ..motion.formats import read_file
 from ..recognition.demo import demo as run_demo
 from ..recognition.evaluate import MEANING, Evaluation, save_metrics
 from ..recognition.evaluate import evaluate as run_protocols
@@ -17,16 +18,23 @@ from ..recognition.predict import embed as run_embed
 from ..recognition.predict import save_features
 from ..recognition.report import build_report
 from ..recognition.run import open_run
-from .common import console, device_of
+from .common import check_writable, console, device_of, read_clips
 
 
 def evaluate(
     folders: Sequence[Path], data: Path, split: str, out: Path | None, wanted: Sequence[str], epochs: int | None, accelerator: str
 ) -> None:
-    """Measures, writes metrics.json and report.html, prints the table."""
+    """Measures, writes metrics.json and report.html, prints the table.
+
+    Raises:
+        UserError: see `recognition.evaluate.evaluate`.
+    """
+    if not folders:
+        raise UserError("no run folder: name at least one that `kinema train` made")
     runs = [open_run(folder) for folder in folders]
     store = Store.open(data)
     out = out or folders[0] / "evaluation"
+    check_writable(out)
     found = run_protocols(runs, store, split, wanted, out / "protocols", epochs=epochs, device=device_of(accelerator), say=print)
     save_metrics(found, out / "metrics.json")
     build_report(out / "report.html", found, runs, store.clip(int(found.split.test[0])), title=f"{runs[0].recipe.method} on {found.name}")
@@ -35,7 +43,7 @@ def evaluate(
 
 
 def _print(found: Evaluation) -> None:
-    table = Table("protocol", "accuracy, %", "seeds", title=found.name)
+    table = Table("protocol", "accuracy, %", "seeds", title=Text(found.name))
     for row in found.rows:
         spread = "" if row.spread is None else f" ± {row.spread:.1f}"
         table.add_row(MEANING[row.protocol], f"{row.mean:.1f}{spread}", str(len(row.scores)))
@@ -43,14 +51,21 @@ def _print(found: Evaluation) -> None:
 
 
 def embed(folder: Path, source: Path, out: Path, accelerator: str) -> None:
-    """Writes features of a store or of files."""
+    """Writes features of a store or of files.
+
+    Raises:
+        UserError: no run, no clips, another skeleton, or a name that is not an .npz.
+    """
+    if out.suffix.lower() != ".npz":
+        raise UserError(f"--out {out}: expected a name that ends in .npz")
+    check_writable(out)
     trained = open_run(folder)
     if (source / INDEX).is_file():
         store = Store.open(source)
         clips: list[Clip] = [store.clip(i) for i in range(len(store))]
         names = [entry.id for entry in store.entries]
     else:
-        clips = read_file(source)
+        clips = list(read_clips(source))
         names = [clip.source for clip in clips]
     features = run_embed(trained, clips, device=device_of(accelerator))
     save_features(out, features, names, [-1 if clip.label is None else clip.label for clip in clips])
@@ -59,6 +74,7 @@ def embed(folder: Path, source: Path, out: Path, accelerator: str) -> None:
 
 def demo(out: Path) -> None:
     """Runs the demo and prints where its results are."""
+    check_writable(out)
     found = run_demo(out, say=print)
     _print(found)
     print(f"report:  {(out / 'report.html').resolve()}\nmetrics: {(out / 'metrics.json').resolve()}")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 from ..data.store import INDEX, Store
 from ..errors import UserError
 from ..motion.clip import Clip
-from ..motion.formats import read_file
 from ..view.describe import describe
 from ..view.figure import save_gif, save_mp4, save_png
-from .common import skeleton_of
+from .common import check_writable, plain, read_clips, skeleton_of
 
 DRAWINGS = (".png", ".gif", ".mp4")
 
@@ -22,19 +22,13 @@ def show(file: Path, number: int, out: Path | None, skeleton: Path | None) -> No
         UserError: nothing readable, no such clip, or a drawing of unknown kind.
     """
     out = out or Path(f"{file.stem or 'clip'}.png")
-    if out.suffix.lower() not in DRAWINGS:
-        raise UserError(f"--out {out}: expected a name that ends in {', '.join(DRAWINGS)}")
-    if (file / INDEX).is_file():
-        store = Store.open(file)
-        total = len(store)
-        clip = store.clip(_checked(number, total, file))
-    else:
-        clips: list[Clip] = read_file(file) if skeleton is None else read_file(file, skeleton=skeleton_of(skeleton))
-        total = len(clips)
-        clip = clips[_checked(number, total, file)]
-    print(f"clip {number} of {total}")
-    print(describe(clip))
     kind = out.suffix.lower()
+    if kind not in DRAWINGS:
+        raise UserError(f"--out {out}: expected a name that ends in {', '.join(DRAWINGS)}")
+    check_writable(out)
+    clip, total = _clip(file, number, skeleton)
+    print(f"clip {number} of {total}" if total else f"clip {number}")
+    print(plain(describe(clip)))
     if kind == ".png":
         save_png(clip, out)
     elif kind == ".gif":
@@ -43,10 +37,25 @@ def show(file: Path, number: int, out: Path | None, skeleton: Path | None) -> No
         codec = save_mp4(clip, out)
         if codec != "h264":
             print(f"this build of FFmpeg has no h264 encoder: written as {codec}")
-    print(f"drawn to {out}")
+    print(f"drawn to {plain(out)}")
+
+
+def _clip(file: Path, number: int, skeleton: Path | None) -> tuple[Clip, int | None]:
+    """The clip, and how many there are (None for a folder or zip, of which no more is read than has to be)."""
+    if (file / INDEX).is_file():
+        if skeleton is not None:
+            raise UserError(f"--skeleton belongs to bare arrays; the store {file} knows its own: leave it out")
+        store = Store.open(file)
+        return store.clip(_checked(number, len(store), file)), len(store)
+    clips = read_clips(file, None if skeleton is None else skeleton_of(skeleton))
+    if not file.is_dir() and file.suffix.lower() != ".zip":
+        found = list(clips)
+        return found[_checked(number, len(found), file)], len(found)
+    first = list(islice(clips, max(number, 0) + 1))
+    return first[_checked(number, len(first), file)], None
 
 
 def _checked(number: int, total: int, file: Path) -> int:
     if not 0 <= number < total:
-        raise UserError(f"--clip {number}: {file} has {total} clips, from 0 to {total - 1}")
+        raise UserError(f"--clip {number}: {file} has {total} clips" + (f", from 0 to {total - 1}" if total else ""))
     return number

@@ -13,7 +13,9 @@ from ..recognition import import_weights as importing
 from ..recognition.recipes import Recipe, from_json, recipe, to_json
 from ..recognition.run import pretrain
 from ..training.fit import Every
-from .common import skeleton_of
+from .common import check_writable, skeleton_of
+
+LARGEST_SEED = 2**63 - 1
 
 
 def changed(base: Recipe, changes: Mapping[str, Any], settings: Sequence[str]) -> Recipe:
@@ -28,23 +30,34 @@ def changed(base: Recipe, changes: Mapping[str, Any], settings: Sequence[str]) -
         path, sign, text = setting.partition("=")
         if not sign:
             raise UserError(f"--set {setting}: expected path=value, for instance model.tau=0.75")
-        try:
-            pairs.append((path.strip(), json.loads(text)))
-        except ValueError:
-            pairs.append((path.strip(), text))
+        pairs.append((path.strip(), _value(text)))
     for path, new in pairs:
         place = value
         *outer, last = path.split(".")
         for key in outer:
             if not isinstance(place.get(key), dict):
-                raise unknown(f"part of the recipe (in {path!r})", key, place)
+                raise unknown(f"part of the recipe (in {path!r})", key, [k for k, v in place.items() if isinstance(v, dict)])
             place = place[key]
         if last not in place:
             raise unknown(f"value of the recipe (in {path!r})", last, place)
         if isinstance(place[last], (int, float, bool)) and isinstance(new, str):
             raise UserError(f"--set {path}={new}: expected a number or true/false, like the preset's {json.dumps(place[last])}")
+        if isinstance(place[last], dict) and not isinstance(new, dict):
+            raise UserError(f"--set {path}={json.dumps(new)}: that is a group of values; set one of {', '.join(place[last])} in it")
         place[last] = new
     return from_json(value, "--set")
+
+
+def _value(text: str) -> Any:
+    """What is set: JSON, or else the text itself (so ``NaN``, which is no JSON, is refused where a number is expected)."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except (ValueError, RecursionError):
+        return text
 
 
 def train(
@@ -63,7 +76,16 @@ def train(
     resume: bool,
     tensorboard: bool,
 ) -> None:
-    """Pre-trains and says where the run is."""
+    """Pre-trains and says where the run is.
+
+    Raises:
+        UserError: see `recognition.run.pretrain`.
+    """
+    if not -LARGEST_SEED <= seed <= LARGEST_SEED:
+        raise UserError(f"--seed {seed}: expected a number from {-LARGEST_SEED} to {LARGEST_SEED}")
+    if max_steps is not None and max_steps < 1:
+        raise UserError(f"--max-steps {max_steps}: expected 1 or more")
+    check_writable(out)
     store = Store.open(data)
     chosen = changed(recipe(method, preset, store.skeleton), changes, settings)
     result = pretrain(
@@ -87,5 +109,6 @@ def train(
 
 def import_weights(method: str, file: Path, preset: str, out: Path, skeleton: str) -> None:
     """Imports and says how many tensors."""
+    check_writable(out)
     count = importing.import_weights(method, preset, file, out, skeleton_of(skeleton))
     print(f"{out}: {count} tensors imported from {file}")

@@ -39,6 +39,8 @@ def _manner(name: str, style: Style) -> str:
             left = (style.curve > 0) == (style.side == "left")
             return f"curving to the {'left' if left else 'right'}"
         return ""
+    if ACTIONS[name].kind not in ("gesture", "exercise"):
+        return ""  # nobody says that a person sits down with big movements
     return {"small": "with small movements", "normal": "", "large": "with big movements"}[size(style)]
 
 

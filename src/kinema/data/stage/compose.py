@@ -96,7 +96,7 @@ class Timeline:
         if action.people > len(self.people):
             raise UserError(f"action {name!r} needs two people; give two")
         settle = max(action.settle, ACTIONS[self.parts[-1].action].settle) if self.parts else 0.0
-        start = self.end + settle
+        start = float(self.end + settle)
         bodies = [p.body for p in self.people]
         takes = [
             Take(self.t - start, style, p.body, p.rest, bodies[1 - i] if len(bodies) == 2 else None)
@@ -106,7 +106,7 @@ class Timeline:
         for take, mine in zip(takes, self.takes, strict=True):
             take.finish()
             mine.append((start, take))
-        self.end = start + takes[0].seconds
+        self.end = float(start + takes[0].seconds)
         self.parts.append(Part(name, style, start, self.end))
 
     def channels(self, person: int) -> tuple[np.ndarray, np.ndarray]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from ...motion.clip import Clip
+from ...motion.skeletons import SMPL22
 
 NOISE = (0.006, 0.022)
 """The range of the noise's standard deviation, metres; each clip has its own."""
 _MEMORY = 0.55  # of the noise from one frame to the next: a tracker's error wanders
-_WORSE = np.ones(22)
-_WORSE[[4, 5, 7, 8, 10, 11, 18, 19, 20, 21]] = 1.6  # knees and elbows outwards are tracked worst
+_FAR = ("knee", "ankle", "foot", "elbow", "wrist")  # what is tracked worst
+_WORSE = np.array([1.6 if name.endswith(_FAR) else 1.0 for name in SMPL22.joints])
 
 
 def sensor(clip: Clip, rng: np.random.Generator, *, noise: tuple[float, float] = NOISE, dropped: float = 0.5) -> Clip:

@@ -1,0 +1,166 @@
+"""How fast a MAMP training step is: ``python benchmarks/mamp_step.py [--batch 8] [--threads N] [--device cpu|cuda]``.
+
+Compares, in one process and interleaved, the published model written plainly (attention spelt out, fp32), the `paper` preset and the
+`fast` preset at the published size (120 frames x 25 joints, 256 wide, 8 + 3 blocks, one person), and prints how many operations each does
+a second beside the rate of plain matrix products measured in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+
+import torch
+from torch import Tensor, nn
+
+from kinema.data.batches import ClipBatch
+from kinema.motion.skeletons import NTU25
+from kinema.recognition.mamp import MAMP, MAMPConfig
+from kinema.recognition.recipes import fast, paper_ntu60
+from kinema.training.method import Step, decay_groups
+from kinema.verbs.about import matrix_rate
+
+
+class WrittenOut(nn.Module):
+    """Attention as the published code writes it: the N x N matrix is stored."""
+
+    def __init__(self, attention: nn.Module):
+        super().__init__()
+        self.heads, self.qkv, self.proj = attention.heads, attention.qkv, attention.proj
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n, d = x.shape
+        q, k, v = self.qkv(x).reshape(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        weights = ((q @ k.transpose(-2, -1)) * (d // self.heads) ** -0.5).softmax(-1)
+        return self.proj((weights @ v).transpose(1, 2).reshape(b, n, d))
+
+
+def plain() -> MAMP:
+    """The published model without any of our speed."""
+    model = MAMP(MAMPConfig())
+    for block in (*model.blocks, *model.decoder_blocks):
+        block.attn = WrittenOut(block.attn)
+    return model
+
+
+def operations(config: MAMPConfig) -> float:
+    """Floating-point operations of one training step for one person: matrix products forward, twice as many backward."""
+    e, (t, j) = config.encoder, config.encoder.grid
+    n, kept, d, w = t * j, config.kept, e.width, config.decoder_width
+    hidden = n - kept
+
+    def block(tokens: int, width: int) -> float:
+        return tokens * (8 + 4 * e.mlp_ratio) * width**2 + 4 * tokens**2 * width
+
+    total = 2 * n * e.patch * d + e.depth * block(kept, d) + 2 * kept * d * w
+    if config.decoder == "self":
+        total += config.decoder_depth * block(n, w) + 2 * n * w * e.patch
+    else:
+        queries = max(1, round(hidden * config.predict_share))
+        cross = queries * (4 + 4 * e.mlp_ratio) * w**2 + kept * 4 * w**2 + 4 * queries * kept * w
+        total += config.decoder_depth * cross + 2 * queries * w * e.patch
+    return 3 * total
+
+
+def stepper(model: MAMP, bf16: bool, batch: ClipBatch, compile: bool) -> Callable[[], None]:
+    """One training step: forward, backward, AdamW."""
+    device = batch.positions.device
+    model = model.to(device).train()
+    optimiser = torch.optim.AdamW(decay_groups(model), lr=1e-4, betas=(0.9, 0.95), weight_decay=0.05, fused=True)
+    loss = torch.compile(model.loss) if compile else model.loss
+    step = Step(0, device=device)
+
+    def run() -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            total = loss(batch, step).total
+        optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        optimiser.step()
+
+    return run
+
+
+def clock(run: Callable[[], None], cuda: bool) -> float:
+    """Seconds of one call."""
+    if cuda:
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    run()
+    if cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def gpu_rate(dtype: torch.dtype) -> float:
+    """GFLOP/s of 8192-square products on the GPU."""
+    a, b = (torch.randn(8192, 8192, device="cuda", dtype=dtype) for _ in range(2))
+    for _ in range(3):
+        a @ b
+    return 2 * 8192**3 / min(clock(lambda: a @ b, True) for _ in range(10)) / 1e9
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--rounds", type=int, default=7)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    cuda = arguments.device == "cuda"
+    torch.manual_seed(0)
+    positions = torch.randn(arguments.batch, 120, 1, 25, 3).cumsum(1).mul(0.02).to(arguments.device)
+    batch = ClipBatch(
+        positions,
+        torch.ones(arguments.batch, 1, dtype=torch.bool, device=arguments.device),
+        torch.zeros(arguments.batch, dtype=torch.int64, device=arguments.device),
+        torch.arange(arguments.batch, device=arguments.device),
+    )
+    paper, quick = paper_ntu60(NTU25).model, fast(NTU25).model
+    cases: list[tuple[str, MAMP, bool, bool]] = [
+        ("plain published model, fp32", plain(), False, False),
+        ("paper, fp32", MAMP(paper), False, False),
+        ("paper, bf16", MAMP(paper), True, False),
+        ("fast, fp32", MAMP(quick), False, False),
+        ("fast, bf16 (the preset)", MAMP(quick), True, False),
+        ("fast, bf16, every masked query", MAMP(replace(quick, predict_share=1.0)), True, False),
+    ]
+    if cuda:
+        cases += [("paper, bf16, compiled", MAMP(paper), True, True), ("fast, bf16, compiled", MAMP(quick), True, True)]
+    steps = [stepper(model, bf16, batch, compiled) for _, model, bf16, compiled in cases]
+    for step in steps:
+        for _ in range(3 if cuda else 1):
+            step()
+    rates = {torch.float32: [], torch.bfloat16: []}
+    times: list[list[float]] = [[] for _ in cases]
+    for _ in range(arguments.rounds):
+        for dtype, found in rates.items():
+            found.append(gpu_rate(dtype) if cuda else matrix_rate(dtype, 1024, 0.3))
+        for step, found in zip(steps, times, strict=True):
+            found.append(clock(step, cuda))
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip() or "unknown"
+    machine = torch.cuda.get_device_name() if cuda else f"{platform.machine()}, {arguments.threads} threads"
+    print(f"{date.today()} · {machine} · torch {torch.__version__} · commit {commit} · batch {arguments.batch}, {arguments.rounds} rounds")
+    peak = {d: statistics.median(r) for d, r in rates.items()}
+    print(f"matrix products: fp32 {peak[torch.float32]:.0f}, bf16 {peak[torch.bfloat16]:.0f} GFLOP/s (median of the rounds)\n")
+    print("| step | ms, median (min-max) | clips/s | x plain | GFLOP a clip | GFLOP/s | share of matrix rate |\n|---|---|---|---|---|---|---|")
+    base = times[0]
+    for (name, model, bf16, _), found in zip(cases, times, strict=True):
+        middle = statistics.median(found)
+        ratio = statistics.median(b / f for b, f in zip(base, found, strict=True))
+        work = operations(model.config) / 1e9
+        rate = work * arguments.batch / middle
+        share = rate / peak[torch.bfloat16 if bf16 else torch.float32]
+        spread = f"{1e3 * middle:.0f} ({1e3 * min(found):.0f}-{1e3 * max(found):.0f})"
+        print(f"| {name} | {spread} | {arguments.batch / middle:.1f} | {ratio:.2f} | {work:.1f} | {rate:.0f} | {100 * share:.0f} % |")
+
+
+if __name__ == "__main__":
+    main()
