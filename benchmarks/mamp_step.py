@@ -147,10 +147,14 @@ def main() -> None:
             found.append(clock(step, cuda))
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip() or "unknown"
     machine = torch.cuda.get_device_name() if cuda else f"{platform.machine()}, {arguments.threads} threads"
-    print(f"{date.today()} · {machine} · torch {torch.__version__} · commit {commit} · batch {arguments.batch}, {arguments.rounds} rounds")
+    print(
+        f"{date.today()} · {machine} · torch {torch.__version__} · commit {commit} · batch {arguments.batch}, {arguments.rounds} rounds"
+    )
     peak = {d: statistics.median(r) for d, r in rates.items()}
     print(f"matrix products: fp32 {peak[torch.float32]:.0f}, bf16 {peak[torch.bfloat16]:.0f} GFLOP/s (median of the rounds)\n")
-    print("| step | ms, median (min-max) | clips/s | x plain | GFLOP a clip | GFLOP/s | share of matrix rate |\n|---|---|---|---|---|---|---|")
+    print(
+        "| step | ms, median (min-max) | clips/s | x plain | GFLOP a clip | GFLOP/s | share of matrix rate |\n|---|---|---|---|---|---|---|"
+    )
     base = times[0]
     for (name, model, bf16, _), found in zip(cases, times, strict=True):
         middle = statistics.median(found)
@@ -159,7 +163,9 @@ def main() -> None:
         rate = work * arguments.batch / middle
         share = rate / peak[torch.bfloat16 if bf16 else torch.float32]
         spread = f"{1e3 * middle:.0f} ({1e3 * min(found):.0f}-{1e3 * max(found):.0f})"
-        print(f"| {name} | {spread} | {arguments.batch / middle:.1f} | {ratio:.2f} | {work:.1f} | {rate:.0f} | {100 * share:.0f} % |")
+        print(
+            f"| {name} | {spread} | {arguments.batch / middle:.1f} | {ratio:.2f} | {work:.1f} | {rate:.0f} | {100 * share:.0f} % |"
+        )
 
 
 if __name__ == "__main__":

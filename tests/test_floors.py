@@ -64,7 +64,11 @@ def test_no_dynamic_imports_nor_unsafe_loading(path: Path) -> None:
             assert name not in ("__import__", "importlib.import_module"), f"dynamic import in {path.name}"
         assert name not in ("eval", "exec"), f"{name} in {path.name}"
         if name == "torch.load":
-            assert any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords), f"torch.load in {path.name}"
+            assert any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords), (
+                f"torch.load in {path.name}"
+            )
         if name.endswith("np.load"):
-            assert any(k.arg == "allow_pickle" and ast.unparse(k.value) == "False" for k in node.keywords), f"np.load in {path.name}"
+            assert any(k.arg == "allow_pickle" and ast.unparse(k.value) == "False" for k in node.keywords), (
+                f"np.load in {path.name}"
+            )
     assert "pickle.load" not in source or path.name == "unpickle.py"

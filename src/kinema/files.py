@@ -79,7 +79,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=path.parent))
         try:
             yield temporary
-            os.chmod(temporary, 0o755)
+            os.chmod(temporary, 0o755)  # noqa: S103 - mkdtemp's 0700 would hide results from colleagues
             for file in temporary.rglob("*"):
                 sync(file)
             sync(temporary)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from kinema.recognition.encoder import SkeletonTransformer, TransformerConfig, fold_people, resize_positions
+from kinema.recognition.heads import FineTuneHead, LinearHead
 from kinema.recognition.mamp import (
     MAMP,
     MAMPConfig,
@@ -17,7 +18,6 @@ from kinema.recognition.mamp import (
     motion_intensity,
     normalise_tokens,
 )
-from kinema.recognition.heads import FineTuneHead, LinearHead
 
 Arrays = dict[str, np.ndarray]
 

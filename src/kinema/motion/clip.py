@@ -62,7 +62,7 @@ class Clip:
     subject: str | None = None
     view: str | None = None
     source: str = ""
-    meta: Mapping[str, Any] = field(default_factory=dict)
+    meta: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
         def fail(problem: str) -> UserError:
@@ -70,7 +70,9 @@ class Clip:
 
         p = self.positions
         if p.ndim != 4 or p.shape[2] != len(self.skeleton) or p.shape[3] not in (2, 3):
-            raise fail(f"positions {p.shape}; expected (frames, people, {len(self.skeleton)} joints of {self.skeleton.name}, 2 or 3)")
+            raise fail(
+                f"positions {p.shape}; expected (frames, people, {len(self.skeleton)} joints of {self.skeleton.name}, 2 or 3)"
+            )
         if not 1 <= p.shape[0] <= MAX_FRAMES:
             raise fail(f"{p.shape[0]} frames; expected 1 to {MAX_FRAMES}")
         if not 1 <= p.shape[1] <= MAX_PEOPLE:

@@ -76,7 +76,7 @@ def prepare(clip: Clip, preparation: Preparation) -> Clip:
 
 
 def _without_empty(clip: Clip, rule: str) -> Clip:
-    somebody = clip.present().any(1)
+    somebody: np.ndarray = np.asarray(clip.present().any(1))
     if somebody.all():
         return clip
     return take_frames(clip, somebody if rule == "drop" else slice(0, int(somebody.sum())))
@@ -90,7 +90,11 @@ def take_frames(clip: Clip, frames: slice | np.ndarray) -> Clip:
 
 def take_people(clip: Clip, people: list[int]) -> Clip:
     """A clip of some of its people, in this order."""
-    changes = {k: v[:, people] for k in ("positions", "confidence", "body_ids", "rotations", "contacts") if (v := getattr(clip, k)) is not None}
+    changes = {
+        k: v[:, people]
+        for k in ("positions", "confidence", "body_ids", "rotations", "contacts")
+        if (v := getattr(clip, k)) is not None
+    }
     if clip.offsets is not None:
         changes["offsets"] = clip.offsets[people]
     return clip.with_(**changes)

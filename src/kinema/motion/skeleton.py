@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 from ..errors import FormatError, UserError
 
@@ -30,7 +31,7 @@ class Skeleton:
     joints: tuple[str, ...]
     parents: tuple[int, ...]
     pairs: tuple[tuple[str, str], ...] = ()
-    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]], hash=False)
     bones: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
@@ -106,20 +107,21 @@ class Skeleton:
         """
         if not isinstance(value, dict):
             raise FormatError(origin, "a skeleton is a JSON object with joints and parents")
-        extra = set(value) - {"name", "joints", "parents", "pairs", "parts", "bones"}
+        given = cast("dict[str, Any]", value)
+        extra = set(given) - {"name", "joints", "parents", "pairs", "parts", "bones"}
         if extra:
             raise FormatError(origin, f"unknown keys {sorted(extra)}; known: name, joints, parents, pairs, parts, bones")
         try:
-            joints = tuple(str(j) for j in value["joints"])
-            raw = value.get("parents", [-1] * len(joints))
+            joints = tuple(str(j) for j in given["joints"])
+            raw: list[Any] = given.get("parents", [-1] * len(joints))
             parents = tuple(-1 if p is None else joints.index(p) if isinstance(p, str) else int(p) for p in raw)
             return cls(
-                name=str(value.get("name", "custom")),
+                name=str(given.get("name", "custom")),
                 joints=joints,
                 parents=parents,
-                pairs=tuple((str(a), str(b)) for a, b in value.get("pairs", [])),
-                parts={str(k): tuple(str(j) for j in v) for k, v in value.get("parts", {}).items()},
-                bones=tuple((str(a), str(b)) for a, b in value.get("bones", [])),
+                pairs=tuple((str(a), str(b)) for a, b in given.get("pairs", [])),
+                parts={str(k): tuple(str(j) for j in v) for k, v in given.get("parts", {}).items()},
+                bones=tuple((str(a), str(b)) for a, b in given.get("bones", [])),
             )
         except UserError as error:
             raise FormatError(origin, str(error)) from error

@@ -60,9 +60,7 @@ class CrossBlock(nn.Module):
     Shapes: queries `(B, Q, D)`, context `(B, N, D)` -> `(B, Q, D)`. Linear in `Q`, unlike a self-attention block.
     """
 
-    def __init__(
-        self, dim: int, heads: int, mlp_ratio: float = 4.0, qkv_bias: bool = True, residual: ResidualKind = "prenorm"
-    ):
+    def __init__(self, dim: int, heads: int, mlp_ratio: float = 4.0, qkv_bias: bool = True, residual: ResidualKind = "prenorm"):
         super().__init__()
         self.residual = check_residual(residual)
         self.norm1 = nn.LayerNorm(dim)

@@ -77,7 +77,9 @@ class TransformerConfig:
         if not 0 <= self.drop_path < 1:
             raise ValueError(f"drop_path {self.drop_path}: expected a rate from 0 to below 1")
         if self.modality == "bone" and len(self.bones) != self.joints:
-            raise ValueError(f"modality bone: {len(self.bones)} bones for {self.joints} joints; expected one (child, parent) pair a joint")
+            raise ValueError(
+                f"modality bone: {len(self.bones)} bones for {self.joints} joints; expected one (child, parent) pair a joint"
+            )
         if self.frames % self.frame_patch or self.joints % self.joint_patch:
             raise ValueError(
                 f"{self.frames} frames x {self.joints} joints cannot be cut into patches of {self.frame_patch} x {self.joint_patch}"

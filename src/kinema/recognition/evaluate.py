@@ -24,7 +24,18 @@ from .protocols import Score, Task
 from .run import Trained, check_fits
 
 SEMI = {"semi-1": 0.01, "semi-5": 0.05, "semi-10": 0.1, "semi-20": 0.2}
-PROTOCOLS = ("linear", "knn", "random-linear", "random-knn", "raw-linear", "raw-knn", "linear-published", "finetune", "scratch", *SEMI)
+PROTOCOLS = (
+    "linear",
+    "knn",
+    "random-linear",
+    "random-knn",
+    "raw-linear",
+    "raw-knn",
+    "linear-published",
+    "finetune",
+    "scratch",
+    *SEMI,
+)
 """What can be asked for. ``random-*`` measure the same network untrained, ``raw-*`` prepared positions without any network."""
 
 MEANING = {
@@ -104,8 +115,16 @@ class Evaluation:
             "unit": "percent of test clips",
             "clips": {"train": len(self.split.train), "validation": len(self.split.validation), "test": len(self.split.test)},
             "runs": list(self.runs),
-            "linear_probe": {"trained": mean.get("linear"), "random_weights": mean.get("random-linear"), "raw_positions": mean.get("raw-linear")},
-            "nearest_neighbour": {"trained": mean.get("knn"), "random_weights": mean.get("random-knn"), "raw_positions": mean.get("raw-knn")},
+            "linear_probe": {
+                "trained": mean.get("linear"),
+                "random_weights": mean.get("random-linear"),
+                "raw_positions": mean.get("raw-linear"),
+            },
+            "nearest_neighbour": {
+                "trained": mean.get("knn"),
+                "random_weights": mean.get("random-knn"),
+                "raw_positions": mean.get("raw-knn"),
+            },
             "supervised": mean.get("scratch"),
             "fine_tuned": mean.get("finetune"),
             "protocols": {r.protocol: r.to_json() for r in self.rows},
@@ -122,7 +141,9 @@ def make_task(trained: Trained, store: Store, split: str) -> Task:
     chosen = split_of(store, split)
     used = np.concatenate([chosen.train, chosen.test])
     if (store.labels[used] < 0).any():
-        raise UserError(f"{store.folder}: clip {store.entries[int(used[store.labels[used] < 0][0])].id} has no label; protocols need labels")
+        raise UserError(
+            f"{store.folder}: clip {store.entries[int(used[store.labels[used] < 0][0])].id} has no label; protocols need labels"
+        )
     clips = list(PreparedClips(store, trained.recipe.preparation))
     return Task(clips, store.labels, store.classes, chosen, f"{store.name} {split}")
 
@@ -154,7 +175,9 @@ def evaluate(
     first = runs[0]
     for other in runs[1:]:
         if other.recipe != first.recipe:
-            raise UserError(f"{other.folder}: another recipe than {first.folder}; runs that are averaged may differ in their seed only")
+            raise UserError(
+                f"{other.folder}: another recipe than {first.folder}; runs that are averaged may differ in their seed only"
+            )
     if len({r.seed for r in runs}) < len(runs):
         raise UserError("two of the runs have the same seed: their average would look more certain than it is")
     task = make_task(first, store, split)
@@ -209,7 +232,9 @@ def _measure(name: str, trained: Trained, task: Task, cache: Features, folder: P
     how = trained.recipe.supervision if epochs is None else replace(trained.recipe.supervision, epochs=epochs)
     if name == "linear-published":
         how = protocols.published_linear(how, epochs=100 if epochs is None else epochs)
-        return protocols.train_classifier(name, _on(trained.encoder(), cache.device), task, how, folder, seed=trained.seed, frozen=True)
+        return protocols.train_classifier(
+            name, _on(trained.encoder(), cache.device), task, how, folder, seed=trained.seed, frozen=True
+        )
     if name == "scratch":
         how = replace(how, layer_decay=1.0)
     encoder = trained.encoder(weights=name != "scratch", drop_path=how.drop_path)

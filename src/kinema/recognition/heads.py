@@ -21,9 +21,10 @@ class LinearHead(nn.Module):
 
     def __init__(self, width: int, classes: int):
         super().__init__()
-        self.fc = nn.Sequential(nn.BatchNorm1d(width, affine=False, eps=1e-6), nn.Linear(width, classes))
-        nn.init.trunc_normal_(self.fc[1].weight, std=0.01)
-        nn.init.zeros_(self.fc[1].bias)
+        linear = nn.Linear(width, classes)
+        nn.init.trunc_normal_(linear.weight, std=0.01)
+        nn.init.zeros_(linear.bias)
+        self.fc = nn.Sequential(nn.BatchNorm1d(width, affine=False, eps=1e-6), linear)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits."""
@@ -62,7 +63,9 @@ class Classifier(Method):
         layer_decay: learning rate of layer `l` is scaled by `layer_decay ** (depth + 1 - l)`; the head's by 1.
     """
 
-    def __init__(self, encoder: Encoder, head: nn.Module, *, frozen: bool = False, smoothing: float = 0.0, layer_decay: float = 1.0):
+    def __init__(
+        self, encoder: Encoder, head: nn.Module, *, frozen: bool = False, smoothing: float = 0.0, layer_decay: float = 1.0
+    ):
         super().__init__()
         self.encoder, self.head = encoder, head
         self.frozen, self.smoothing, self.layer_decay = frozen, smoothing, layer_decay

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import pickle
+import re
+import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from safetensors.torch import save_file
+from torch import Tensor
 
 from .. import __version__
 from ..errors import CheckpointError, UserError
@@ -32,20 +35,51 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path}: no such file")
     if path.stat().st_size > MAX_BYTES:
         raise CheckpointError(f"{path}: {path.stat().st_size} bytes; checkpoints of these methods are far below {MAX_BYTES}")
+    _refuse_bomb(path)
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+            warnings.simplefilter("ignore")  # about old file layouts, which are read all the same
             content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0][:200]
-        raise CheckpointError(f"{path}: refused, it holds more than weights and an argparse.Namespace ({reason})") from error
+        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if asked is None:
+            raise CheckpointError(f"{path}: not a readable PyTorch checkpoint; copy or download it again") from error
+        raise CheckpointError(
+            f"{path}: refused, it asks for {asked[1]}; a checkpoint may hold weights and an argparse.Namespace. "
+            "If you trust it, save its state_dict alone in the program that made it"
+        ) from error
     except Exception as error:  # torch raises many kinds for damaged files
-        raise CheckpointError(f"{path}: not a readable PyTorch checkpoint ({type(error).__name__}: {str(error).splitlines()[0][:150]})") from error
+        first = (str(error).splitlines() or [""])[0][:150]
+        raise CheckpointError(
+            f"{path}: not a readable PyTorch checkpoint ({type(error).__name__}: {first}); copy or download it again"
+        ) from error
     for key in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    if not isinstance(content, dict) or not content or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()):
+    if (
+        not isinstance(content, dict)
+        or not content
+        or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items())
+    ):
         raise CheckpointError(f"{path}: holds no table of weights (expected names and tensors, perhaps under 'model')")
+    # a tensor of a few bytes may claim any shape by striding over them again and again
+    strange = [k for k, v in content.items() if v.layout != torch.strided or v.is_quantized or v.device.type != "cpu"]
+    if strange or sum(v.numel() * v.element_size() for v in content.values()) > MAX_BYTES:
+        raise CheckpointError(
+            f"{path}: {strange[0] if strange else 'its weights'}: not plain tensors of at most {MAX_BYTES} bytes in all"
+        )
     return {k.removeprefix("module."): v.detach().contiguous().clone() for k, v in content.items()}
+
+
+def _refuse_bomb(path: Path) -> None:
+    """Raises CheckpointError if the archive says that it unpacks to more than `MAX_BYTES`."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return  # an older, plain file, or a damaged one: torch will tell
+    if size > MAX_BYTES:
+        raise CheckpointError(f"{path}: unpacks to {size} bytes; checkpoints of these methods are far below {MAX_BYTES}")
 
 
 def import_weights(method: str, preset: str, path: Path, folder: Path, skeleton: Skeleton) -> int:
@@ -60,7 +94,9 @@ def import_weights(method: str, preset: str, path: Path, folder: Path, skeleton:
         raise UserError(f"{folder}: exists already; choose another --out")
     weights = read_foreign(path)
     if any(k.startswith("head.") for k in weights):
-        raise CheckpointError(f"{path}: a fine-tuned or probed classifier (it has head.*); import the pre-training checkpoint instead")
+        raise CheckpointError(
+            f"{path}: a fine-tuned or probed classifier (it has head.*); import the pre-training checkpoint instead"
+        )
     config = {
         "kinema": __version__,
         "room": "recognition",
@@ -71,6 +107,9 @@ def import_weights(method: str, preset: str, path: Path, folder: Path, skeleton:
     }
     with atomic_folder(Path(folder)) as temporary:
         save_file(weights, temporary / "model.safetensors")
-        load_model(temporary / "model.safetensors", build_method(chosen))
+        try:
+            load_model(temporary / "model.safetensors", build_method(chosen))
+        except CheckpointError as error:  # the person gave `path`, not our copy of it
+            raise CheckpointError(str(error).replace(str(temporary / "model.safetensors"), str(path))) from error
         write_json(temporary / "config.json", config)
     return len(weights)

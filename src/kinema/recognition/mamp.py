@@ -38,7 +38,8 @@ class MAMPConfig:
         target: ``motion`` (paper) or ``joint`` (MAE baseline). stride: frames between the two ends of a motion.
         normalise: ``token``: each target patch has mean 0 and variance 1 (paper); ``time``: each joint coordinate has them over the
             clip (NAT: Rethinking masked data reconstruction, AAAI 2025); ``none``.
-        predict_share: share of the hidden tokens, drawn anew for each step, whose prediction is computed (``cross`` only).
+        predict_share: share of the hidden tokens whose prediction is computed (``cross`` only): an even stride over their scores, so another
+            choice in each step.
         pack: leave absent people out of the computation and of the loss.
     """
 

@@ -72,9 +72,7 @@ def picture(trained: Trained, clip: Clip, *, prepared: bool = False) -> Picture:
     model = trained.encoder()
     if not isinstance(model, MAMP) or trained.recipe.model.encoder.modality != "joint":
         raise UserError(f"{trained.folder}: this run reconstructs no joints, so there is nothing to draw")
-    source = ResidentClips(
-        [ready], frames=model.frames, people=ready.people, batch_size=1, crop=trained.recipe.crop, shuffle=False
-    )
+    source = ResidentClips([ready], frames=model.frames, people=ready.people, batch_size=1, crop=trained.recipe.crop, shuffle=False)
     batch = next(iter(source.ordered(1)))
     x = model.see(batch.positions)
     t, j = model.size.grid

@@ -7,6 +7,7 @@ so published figures are a little optimistic beside these.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -152,6 +153,11 @@ def linear_probe(table: np.ndarray, labels: np.ndarray, split: Split) -> Score:
     from sklearn.preprocessing import StandardScaler
 
     start = time.perf_counter()
+    if len(np.unique(labels[split.fit])) < 2 or not len(split.validation):
+        raise UserError(
+            f"split {split.name}: {len(split.train)} training clips do not give two classes to fit and some clips to validate; "
+            "a linear probe needs more"
+        )
 
     def fitted(rows: np.ndarray, strength: float) -> Any:
         model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000))
@@ -202,6 +208,8 @@ def train_classifier(
     """
     start = time.perf_counter()
     rows = task.split.train if rows is None else rows
+    if len(rows) < 2:
+        raise UserError(f"{protocol}: {len(rows)} training clip; batch normalisation needs 2 or more")
     torch.manual_seed(seed)
     people, classes = task.clips[0].people, len(task.classes)
     if frozen:
@@ -213,20 +221,34 @@ def train_classifier(
     shared = {"frames": encoder.frames, "people": people, "crop": how.crop, "device": device}
     source = ResidentClips(
         [task.clips[i] for i in rows],
-        labels=task.labels[rows],
+        labels=task.labels[rows].tolist(),
         batch_size=min(how.batch_size, len(rows)),
         augment=how.augment,
         seed=seed,
         **shared,
     )
     stage = Stage(protocol, model, source, how.epochs, how.optimiser, how.schedule)
-    config = {"protocol": protocol, "task": task.name, "seed": seed, "rows": len(rows)}
+    # the first weights are part of what the folder holds: another encoder must not find this one's classifier there
+    config = {"protocol": protocol, "task": task.name, "seed": seed, "rows": digest(rows), "encoder": weights_digest(encoder)}
     fit([stage], folder, seed=seed, config=config, precision=how.precision, resume=True, quiet=quiet, keep=1)
     test = task.split.test
-    tests = ResidentClips([task.clips[i] for i in test], labels=task.labels[test], batch_size=128, shuffle=False, **shared)
+    tests = ResidentClips([task.clips[i] for i in test], labels=task.labels[test].tolist(), batch_size=128, shuffle=False, **shared)
     with evaluation_mode(model, how.precision):
         found = [model.logits(batch.positions).argmax(1) for batch in tests.ordered(128)]
     return _score(protocol, torch.cat(found).cpu().numpy(), task.labels[test], start, rows=len(rows), epochs=how.epochs)
+
+
+def digest(rows: np.ndarray) -> str:
+    """A short hash of an array."""
+    return hashlib.blake2b(np.ascontiguousarray(rows).tobytes(), digest_size=8).hexdigest()
+
+
+def weights_digest(encoder: Encoder) -> str:
+    """A short hash of all weights and buffers."""
+    found = hashlib.blake2b(digest_size=8)
+    for name, tensor in encoder.state_dict().items():
+        found.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def token_joints(encoder: Encoder, task: Task) -> int:
@@ -246,7 +268,7 @@ def few_labels(task: Task, ratio: float, seed: int) -> np.ndarray:
     """
     if not 0 < ratio <= 1 or int(len(task.split.train) * ratio) < 2:
         raise UserError(f"semi-supervised ratio {ratio}: leaves fewer than 2 of {len(task.split.train)} training clips")
-    return subset(task.split, ratio, seed)
+    return subset(task.split, ratio, seed).train
 
 
 def published_linear(how: Supervision, epochs: int = 100, batch_size: int = 256, lr: float = 0.1) -> Supervision:

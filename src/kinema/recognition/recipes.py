@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -71,7 +72,9 @@ def _sized(skeleton: Skeleton, **size: Any) -> TransformerConfig:
 
 def _paper(preset: str, skeleton: Skeleton, preparation: Preparation, depth: int, tau: float) -> Recipe:
     if len(skeleton) != 25:
-        raise UserError(f"preset {preset}: made for the 25 joints of Kinect v2, but the data has {len(skeleton)} ({skeleton.name}); use small or fast")
+        raise UserError(
+            f"preset {preset}: made for the 25 joints of Kinect v2, but the data has {len(skeleton)} ({skeleton.name}); use small or fast"
+        )
     return Recipe(
         preset=preset,
         method="mamp",
@@ -172,6 +175,7 @@ def build_method(recipe: Recipe, drop_path: float = 0.0) -> Method:
         raise UserError(f"recipe {recipe.preset}: {error}") from error
 
 
+@functools.cache
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
     configure_tagged_union(Augmentations, converter, tag_name="kind")
@@ -196,7 +200,7 @@ def _reason(error: BaseException, kind: type | None) -> str:
     if isinstance(error, cattrs.ForbiddenExtraKeysError):
         return f"unknown: {', '.join(sorted(error.extra_fields))}"
     if isinstance(error, KeyError):
-        return "missing"
+        return f"missing or unknown: {error}"
     return f"{error}".replace("typing.Literal", "")
 
 

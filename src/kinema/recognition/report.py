@@ -32,16 +32,18 @@ from .run import Trained
 
 
 def read_log(folder: Path) -> list[dict[str, float]]:
-    """The lines of a run's `log.jsonl`; an unreadable last line (a run that was killed) ends them."""
+    """The lines of a run's `log.jsonl` that have a loss; an unreadable last line (a run that was killed) ends them."""
     lines = []
     path = Path(folder) / "log.jsonl"
     if not path.is_file():
         return lines
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            lines.append(json.loads(line))
+            record = json.loads(line)
         except ValueError:
             break
+        if isinstance(record, dict) and isinstance(record.get("loss"), int | float):  # other lines tell of evaluations
+            lines.append(record)
     return lines
 
 
@@ -80,7 +82,9 @@ def table(found: Evaluation) -> Section:
     return table_section("Protocols", ["protocol", "accuracy, %", "seconds a run"], rows, note)
 
 
-def build_report(path: Path, found: Evaluation, runs: Sequence[Trained], example: Clip | None, title: str = "Kinema report") -> None:
+def build_report(
+    path: Path, found: Evaluation, runs: Sequence[Trained], example: Clip | None, title: str = "Kinema report"
+) -> None:
     """Writes the report of an evaluation of `runs`; `example` (as it was read) becomes the moving figure.
 
     Raises:
@@ -118,5 +122,11 @@ def _figure(trained: Trained, clip: Clip) -> Section:
         "added up from the last position that was seen, on the scale of the true patch."
     )
     return motion_section(
-        "What the model fills in", clip.skeleton, tracks, shown.fps, {"masked input": shown.hidden, "reconstruction": shown.hidden}, note, clip.units
+        "What the model fills in",
+        clip.skeleton,
+        tracks,
+        shown.fps,
+        {"masked input": shown.hidden, "reconstruction": shown.hidden},
+        note,
+        clip.units,
     )

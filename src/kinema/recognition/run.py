@@ -18,6 +18,7 @@ from ..data.store import Store
 from ..errors import UserError
 from ..motion.skeleton import Skeleton
 from ..training.checkpoint import load_model
+from ..training.device import device_of
 from ..training.fit import Every, Result, fit
 from ..training.stage import Stage
 from .encoder import Encoder
@@ -78,7 +79,6 @@ def pretrain(
     torch.manual_seed(seed)
     method = build_method(recipe)
     assert isinstance(method, Encoder)
-    cuda = torch.cuda.is_available() and accelerator in ("auto", "cuda")
     source = ResidentClips(
         clips,
         frames=method.frames,
@@ -87,7 +87,7 @@ def pretrain(
         crop=recipe.crop,
         augment=recipe.augment,
         seed=seed,
-        device="cuda" if cuda else "cpu",
+        device=device_of(accelerator),
     )
     stage = Stage(
         "pretrain",
@@ -128,7 +128,9 @@ def _check_size(store: Store, recipe: Recipe) -> None:
     """Raises UserError unless the network of a recipe can read the store's clips."""
     size = recipe.model.encoder
     if size.joints != len(store.skeleton):
-        raise UserError(f"model.encoder.joints is {size.joints}, but {store.folder} has {len(store.skeleton)} ({store.skeleton.name})")
+        raise UserError(
+            f"model.encoder.joints is {size.joints}, but {store.folder} has {len(store.skeleton)} ({store.skeleton.name})"
+        )
     found = store.clip(0).positions.shape[-1] if len(store) else size.coordinates
     if size.coordinates != found:
         advice = f"--set model.encoder.coordinates={found}" + (

@@ -28,7 +28,20 @@ PAPERS = (
 )
 """Paper, room, what works today, command."""
 
-NEEDED = ("torch", "lightning", "numpy", "scipy", "scikit-learn", "safetensors", "tyro", "rich", "matplotlib", "pillow", "av", "cattrs")
+NEEDED = (
+    "torch",
+    "lightning",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "safetensors",
+    "tyro",
+    "rich",
+    "matplotlib",
+    "pillow",
+    "av",
+    "cattrs",
+)
 
 
 def papers() -> None:

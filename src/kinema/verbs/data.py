@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from pathlib import Path
 
@@ -55,7 +56,16 @@ def build_store(
     check_writable(out)
     bones = None if skeleton is None else skeleton_of(skeleton)
     summary = build(
-        source, out, dataset=dataset, format=format, index=index, skeleton=bones, workers=workers, strict=strict, overwrite=overwrite
+        source,
+        out,
+        dataset=dataset,
+        format=format,
+        index=index,
+        skeleton=bones,
+        workers=workers,
+        strict=strict,
+        overwrite=overwrite,
+        progress=sys.stderr.isatty(),
     )
     store = Store.open(out)
     print(plain("\n".join(summary.lines())))

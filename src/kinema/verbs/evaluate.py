@@ -35,9 +35,13 @@ def evaluate(
     store = Store.open(data)
     out = out or folders[0] / "evaluation"
     check_writable(out)
-    found = run_protocols(runs, store, split, wanted, out / "protocols", epochs=epochs, device=device_of(accelerator), say=print)
+    found = run_protocols(
+        runs, store, split, wanted, out / "protocols", epochs=epochs, device=str(device_of(accelerator)), say=print
+    )
     save_metrics(found, out / "metrics.json")
-    build_report(out / "report.html", found, runs, store.clip(int(found.split.test[0])), title=f"{runs[0].recipe.method} on {found.name}")
+    build_report(
+        out / "report.html", found, runs, store.clip(int(found.split.test[0])), title=f"{runs[0].recipe.method} on {found.name}"
+    )
     _print(found)
     print(f"{out / 'metrics.json'}\n{out / 'report.html'}")
 
@@ -67,7 +71,7 @@ def embed(folder: Path, source: Path, out: Path, accelerator: str) -> None:
     else:
         clips = list(read_clips(source))
         names = [clip.source for clip in clips]
-    features = run_embed(trained, clips, device=device_of(accelerator))
+    features = run_embed(trained, clips, device=str(device_of(accelerator)))
     save_features(out, features, names, [-1 if clip.label is None else clip.label for clip in clips])
     print(f"{out}: features {features.shape} of {len(clips)} clips")
 

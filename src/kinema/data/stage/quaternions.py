@@ -41,6 +41,18 @@ def rotate(q: Quat, v: np.ndarray) -> np.ndarray:
     return out
 
 
+def matrices(q: Quat) -> np.ndarray:
+    """`(..., 3, 3)` rotation matrices of unit quaternions `(4, ...)`."""
+    w, x, y, z = q
+    dx, dy, dz = x + x, y + y, z + z
+    xx, yy, zz, xy, xz, yz, wx, wy, wz = x * dx, y * dy, z * dz, x * dy, x * dz, y * dz, w * dx, w * dy, w * dz
+    out = np.empty((*w.shape, 3, 3))
+    out[..., 0, 0], out[..., 0, 1], out[..., 0, 2] = 1 - (yy + zz), xy - wz, xz + wy
+    out[..., 1, 0], out[..., 1, 1], out[..., 1, 2] = xy + wz, 1 - (xx + zz), yz - wx
+    out[..., 2, 0], out[..., 2, 1], out[..., 2, 2] = xz - wy, yz + wx, 1 - (xx + yy)
+    return out
+
+
 def about(axis: int, angle: np.ndarray) -> Quat:
     """A turn by `angle` (radians) about x (0), y (1) or z (2)."""
     half = 0.5 * angle

@@ -45,15 +45,15 @@ def forward_kinematics(rotations: np.ndarray, root: np.ndarray, offsets: np.ndar
 
 
 def _chain(local: np.ndarray, root: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    world = local.copy()
-    positions = np.empty((3, *local.shape[1:]))
-    positions[:, :, 0] = root.T
+    world = quat.matrices(local)
+    positions = np.empty((*local.shape[1:], 3))
+    positions[:, 0] = root
     for own, parents in _LEVELS:
-        turned = world[:, :, parents]
-        positions[:, :, own] = positions[:, :, parents] + quat.rotate(turned, offsets[own].T[:, None])
+        turned = world[:, parents]
+        positions[:, own] = positions[:, parents] + (turned * offsets[own][:, None]).sum(-1)
         if own[-1] < JOINT["left_wrist"]:  # the rotations of the last level move nothing
-            world[:, :, own] = quat.multiply(turned, local[:, :, own])
-    return np.moveaxis(positions, 0, -1)
+            world[:, own] = turned @ world[:, own]
+    return positions
 
 
 def pose(channels: np.ndarray, place: np.ndarray, heading: np.ndarray, feet: Feet, body: Body) -> tuple[np.ndarray, np.ndarray]:

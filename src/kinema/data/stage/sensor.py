@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from ...motion.clip import Clip
@@ -29,11 +31,10 @@ def sensor(clip: Clip, rng: np.random.Generator, *, noise: tuple[float, float] =
     t, m, j, _ = clip.positions.shape
     sigma = noise[0] + (noise[1] - noise[0]) * rng.random()
     white = rng.standard_normal((t, m, j, 3))
-    wandering = np.empty_like(white)
+    wandering = np.sqrt(1 - _MEMORY**2) * white
     wandering[0] = white[0]
-    fresh = np.sqrt(1 - _MEMORY**2)
-    for k in range(1, t):
-        wandering[k] = _MEMORY * wandering[k - 1] + fresh * white[k]
+    for before, now in pairwise(wandering):
+        now += _MEMORY * before
     positions = clip.positions + (sigma * _WORSE[:, None] * wandering).astype(np.float32)
     confidence = np.ones((t, m, j), np.float32)
     for person in range(m):

@@ -155,8 +155,11 @@ def perform(index: int, *, seed: int = STAGE1_SEED) -> tuple[Performance, list[P
     Raises:
         UserError: a negative index.
     """
-    d = draw(index, seed=seed)
-    rng = stream(seed, index, "clip")
+    return _perform(draw(index, seed=seed), seed)
+
+
+def _perform(d: Draw, seed: int) -> tuple[Performance, list[Person]]:
+    rng = stream(seed, d.index, "clip")
     action = ACTIONS[d.action]
     people = [_person(s, d.style, 180, rng, seed) for s in (d.subject, d.partner)[: action.people]]
     lead, tail, late, cut = (float(x) for x in rng.random(4))
@@ -183,8 +186,8 @@ def clip(index: int, *, seed: int = STAGE1_SEED, sensor: bool = True) -> Clip:
     Raises:
         UserError: a negative index.
     """
-    shown, people = perform(index, seed=seed)
     d = draw(index, seed=seed)
+    shown, people = _perform(d, seed)
     made = _clip(
         shown,
         people,

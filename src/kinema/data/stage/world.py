@@ -1,0 +1,28 @@
+"""The stage as a store, with its splits, for training like any other data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ...motion.clip import Clip
+from ..store import Store
+from . import stage1
+
+
+def clips(count: int = stage1.SIZE) -> Iterator[tuple[str, Clip]]:
+    """(id, clip) of the first `count` clips as a sensor saw them; each carries its side of every split in `meta["splits"]`."""
+    for index in range(count):
+        drawn = stage1.draw(index)
+        sides = [f"{name}_{'test' if tests(drawn) else 'train'}" for name, tests in stage1.SPLITS.items()]
+        clip = stage1.clip(index)
+        yield f"{index:06d}", clip.with_(meta={**clip.meta, "splits": sides})
+
+
+def write(folder: Path, count: int = stage1.SIZE, *, overwrite: bool = False) -> Store:
+    """Writes the first `count` clips of stage-1 as a store.
+
+    Raises:
+        UserError: `folder` is in the way, or the disk is full.
+    """
+    return Store.write(folder, clips(count), name="stage-1", classes=stage1.CLASSES, overwrite=overwrite)

@@ -1,0 +1,214 @@
+"""Recipes: written and read back, changed from the command line, and every preset as a method that keeps the contract."""
+
+import copy
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kinema.data.batches import ClipBatch
+from kinema.errors import UserError
+from kinema.motion.skeletons import COCO17, KINECT20, NTU25, SBU15, SMPL22
+from kinema.recognition.encoder import Encoder
+from kinema.recognition.recipes import PRESETS, build_method, from_json, recipe, to_json
+from kinema.training.method import Step
+from kinema.verbs.train import changed
+
+ALL = [(method, preset) for method, presets in PRESETS.items() for preset in presets]
+SHRUNK = ["model.encoder.width=16", "model.encoder.depth=2", "model.encoder.heads=2", "model.decoder_depth=1", "model.decoder_width=16"]
+
+
+def shrunk(method, preset, *more):
+    """A preset, as small as a test wants it, by the options that a person would use."""
+    return changed(recipe(method, preset, NTU25), {}, [*SHRUNK, "model.encoder.frames=16", *more])
+
+
+def batch(rows=4, people=2, frames=16, joints=25):
+    g = torch.Generator().manual_seed(3)
+    positions = torch.randn(rows, 1, people, joints, 3, generator=g) + 0.1 * torch.randn(rows, frames, people, joints, 3, generator=g).cumsum(1)
+    present = torch.ones(rows, people, dtype=torch.bool)
+    if people > 1:
+        positions[0, :, 1], present[0, 1] = 0, False
+    return ClipBatch(positions, present, torch.zeros(rows, dtype=torch.int64), torch.arange(rows))
+
+
+def part(whole, shard, shards):
+    rows = slice(shard * len(whole) // shards, (shard + 1) * len(whole) // shards)
+    return ClipBatch(whole.positions[rows], whole.present[rows], whole.label[rows], whole.index[rows])
+
+
+@pytest.mark.parametrize(("method", "preset"), ALL)
+@pytest.mark.parametrize("skeleton", [NTU25, KINECT20, SBU15, SMPL22, COCO17], ids=lambda s: s.name)
+def test_recipes_survive_json(method, preset, skeleton):
+    if preset.startswith("paper") and len(skeleton) != 25:
+        with pytest.raises(UserError, match=rf"preset {preset}: made for the 25 joints .* has {len(skeleton)} \({skeleton.name}\)"):
+            recipe(method, preset, skeleton)
+        return
+    chosen = recipe(method, preset, skeleton)
+    assert (chosen.method, chosen.preset) == (method, preset)
+    assert chosen.model.encoder.joints == len(skeleton)
+    text = json.dumps(to_json(chosen), allow_nan=False)
+    assert from_json(json.loads(text), "config.json") == chosen
+
+
+def leaves(value, path=()):
+    if isinstance(value, dict) and value:
+        return [leaf for key, v in value.items() for leaf in leaves(v, (*path, key))]
+    return [(path, value)]
+
+
+LEAVES = leaves(to_json(recipe("mamp", "small", NTU25)))
+
+
+@given(st.sampled_from(LEAVES), st.sampled_from([None, True, "x", -1, 0.5, 2**70, [], {}, [1, "a"], [[[]]], {"kind": "Rotate"}]))
+@settings(max_examples=100, deadline=None)
+def test_any_value_anywhere_is_taken_or_refused_in_words(leaf, new):
+    value = to_json(recipe("mamp", "small", NTU25))
+    place = value
+    for key in leaf[0][:-1]:
+        place = place[key]
+    place[leaf[0][-1]] = copy.deepcopy(new)
+    try:
+        found = from_json(value, "config.json")
+    except UserError as error:
+        assert str(error).startswith("config.json: ")
+    else:
+        assert from_json(to_json(found), "again") == found
+
+
+@pytest.mark.parametrize("value", [None, 3, "x", [], {}, {"preset": "small"}])
+def test_what_is_no_recipe_is_refused(value):
+    with pytest.raises(UserError, match=r"config\.json: not a recipe"):
+        from_json(value, "config.json")
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(UserError, match="unknown method 'mapm': did you mean mamp"):
+        recipe("mapm", "small", NTU25)
+    with pytest.raises(UserError, match=r"unknown preset of mamp 'paper-ntu61': did you mean paper-ntu60"):
+        recipe("mamp", "paper-ntu61", NTU25)
+    value = to_json(recipe("mamp", "small", NTU25))
+    value["model"]["taau"] = 1
+    with pytest.raises(UserError, match=r"config\.json: .*unknown: taau @ \$\.model"):
+        from_json(value, "config.json")
+
+
+def test_set_changes_what_it_names():
+    base = recipe("mamp", "small", NTU25)
+    found = changed(base, {"epochs": 3}, ["model.tau=0.5", "model.decoder=self", "model.predict_share=1", "augment=[]", "ema=0.99"])
+    expected = replace(base, epochs=3, augment=(), ema=0.99, model=replace(base.model, tau=0.5, decoder="self", predict_share=1.0))
+    assert found == expected
+    assert changed(base, {}, []) == base
+    assert changed(base, {}, ["model.encoder.modality=bone"]).model.encoder.modality == "bone"
+    assert changed(found, {}, ["ema=null"]).ema is None
+
+
+BAD_SETTINGS = {
+    "model.taau=1": "unknown value of the recipe .*'taau': did you mean tau",
+    "modle.tau=1": "unknown part of the recipe .*'modle': did you mean model",
+    "augment.0.angle=1": "unknown part of the recipe .*'augment'",
+    "tau": "--set tau: expected path=value",
+    "": "expected path=value",
+    "=1": "unknown value of the recipe",
+    "model=3": "--set model=3: that is a group of values; set one of encoder, ",
+    "model.tau=fast": "--set model.tau=fast: expected a number",
+    "model.tau=NaN": "--set model.tau=NaN: expected a number",
+    "model.tau=[1]": r"\[1\]: expected a number @ \$\.model\.tau",
+    "batch_size=2.5": r"2\.5: expected a whole number @ \$\.batch_size",
+    "batch_size=0": "batch_size 0: expected 1 or more",
+    "epochs=0": "epochs 0.0: expected a number above 0",
+    "epochs=-3": "epochs -3.0: expected a number above 0",
+    "optimiser.lr=-1": "optimiser.lr -1.0: expected a number above 0",
+    "supervision.batch_size=0": "supervision.batch_size 0: expected 1 or more",
+    "model.pack=5": "5: expected true or false",
+    "model.decoder=diagonal": r"diagonal not in literal \['self', 'cross'\]",
+    "model.mask_ratio=1.5": "mask_ratio 1.5: expected a share",
+    "model.stride=0": "stride 0: expected 1 to",
+    "model.encoder.heads=0": "heads 0: expected 1 or more",
+    "model.encoder.frames=33": "33 frames x 25 joints cannot be cut",
+    "optimiser.kind=lion": "optimiser 'lion': expected adamw or sgd",
+    'augment=[{"kind":"Teleport"}]': "Teleport",
+    "preparation.people=0": "people 0",
+}
+
+
+@pytest.mark.parametrize("setting", BAD_SETTINGS)
+def test_set_teaches(setting):
+    with pytest.raises(UserError, match=BAD_SETTINGS[setting]):
+        changed(recipe("mamp", "small", NTU25), {}, [setting])
+
+
+@pytest.mark.parametrize("setting", ["model.encoder.heads=3", "model.decoder_width=30"])
+def test_sizes_that_contradict_one_another(setting):
+    with pytest.raises(UserError, match=r"recipe small: width \d+ is not divisible by \d heads"):
+        build_method(changed(recipe("mamp", "small", NTU25), {}, [setting]))
+
+
+# the contract of a method, for everything that is registered
+
+
+def gradients(model, losses):
+    model.zero_grad(set_to_none=True)
+    losses.total.backward()
+    return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize(("method", "preset"), ALL)
+class TestContract:
+    def make(self, method, preset):
+        torch.manual_seed(0)
+        chosen = shrunk(method, preset)
+        return build_method(chosen).train(), batch(people=chosen.preparation.people)
+
+    @pytest.mark.parametrize("bf16", [False, True])
+    def test_loss_and_every_gradient_are_finite(self, method, preset, bf16):
+        model, data = self.make(method, preset)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            losses = model(data, Step(0))
+        assert losses.total.ndim == 0
+        assert losses.total.isfinite()
+        assert all(v.ndim == 0 and not v.requires_grad for v in losses.parts.values())
+        found = gradients(model, losses)
+        assert found.keys() == {n for n, p in model.named_parameters() if p.requires_grad}
+        assert all(g.isfinite().all() for g in found.values())
+        assert any(g.any() for g in found.values())
+
+    def test_a_step_gives_the_same_loss_again(self, method, preset):
+        model, data = self.make(method, preset)
+        before = {k: v.clone() for k, v in model.state_dict().items()}
+        first = model.loss(data, Step(5)).total
+        torch.rand(3)  # whatever happens meanwhile
+        assert torch.equal(model.loss(data, Step(5)).total, first)
+        assert not torch.equal(model.loss(data, Step(6)).total, first)
+        assert not torch.equal(model.loss(data, Step(5, seed=1)).total, first)
+        assert all(torch.equal(before[k], v) for k, v in model.state_dict().items()), "a loss changes nothing that persists"
+
+    def test_shards_average_to_the_whole(self, method, preset):
+        model, data = self.make(method, preset)
+        whole = model.loss(data, Step(2))
+        expected = gradients(model, whole)
+        parts = [model.loss(part(data, s, 2), Step(2, shard=s, shards=2)) for s in range(2)]
+        mean = (parts[0].total + parts[1].total) / 2
+        torch.testing.assert_close(mean, whole.total, rtol=1e-5, atol=1e-6)
+        halves = [gradients(model, p) for p in parts]
+        for name, gradient in expected.items():
+            torch.testing.assert_close((halves[0][name] + halves[1][name]) / 2, gradient, rtol=1e-3, atol=1e-5)
+
+    def test_parameter_groups_hold_everything_once(self, method, preset):
+        model, _ = self.make(method, preset)
+        listed = [p for group in model.parameter_groups() for p in group["params"]]
+        assert len(listed) == len({id(p) for p in listed}) == len(list(model.parameters()))
+
+    def test_encoder_contract(self, method, preset):
+        model, data = self.make(method, preset)
+        assert isinstance(model, Encoder)
+        tokens = model.eval().tokens(data.positions)
+        assert tokens.shape[:2] == data.positions.shape[:1] + data.positions.shape[2:3]
+        assert tokens.shape[-1] == model.width
+        assert tokens.isfinite().all()
+        kept = [n for n, _ in model.named_parameters() if model.is_encoder_parameter(n)]
+        assert {model.layer_of(n) for n in kept} == set(range(model.depth + 2))
+        assert 0 < len(kept) < len(list(model.named_parameters()))

@@ -1,0 +1,534 @@
+"""The front door: what it offers, that it opens at once, and that every mistake is told in one line."""
+
+import errno
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent / "motion"))
+import writers
+from ntu_writers import person
+
+import kinema
+from kinema import cli
+from kinema.data.store import FRAMES, INDEX, Store
+from kinema.errors import UserError
+from kinema.motion.clip import Clip
+from kinema.motion.formats import npz
+from kinema.motion.skeletons import COCO17, NTU25
+from kinema.training.checkpoint import read_weights
+from kinema.training.folder import locked
+from kinema.verbs import about
+
+VERBS = {
+    "data list": [],
+    "data build": ["--dataset", "--format", "--index", "--out", "--overwrite", "--skeleton", "--strict", "--workers"],
+    "data check": ["--strict"],
+    "show": ["--clip", "--out", "--skeleton"],
+    "train": [
+        *("--accelerator", "--batch-size", "--checkpoint-minutes", "--compile", "--data", "--devices", "--epochs", "--lr"),
+        *("--max-steps", "--out", "--precision", "--preset", "--resume", "--seed", "--set", "--split", "--tensorboard"),
+    ],
+    "evaluate": ["--accelerator", "--data", "--epochs", "--out", "--protocols", "--split"],
+    "embed": ["--accelerator", "--out"],
+    "import-weights": ["--out", "--preset", "--skeleton"],
+    "demo": ["--out"],
+    "papers": [],
+    "doctor": [],
+}
+"""What people have in their scripts: a verb or an option may be added here, and never taken away."""
+
+TINY = ("--set", "model.encoder.width=16", "--set", "model.encoder.depth=1", "--set", "model.encoder.heads=2")
+TINY += ("--set", "model.decoder_width=16", "--set", "model.decoder_depth=1", "--set", "model.encoder.frames=8")
+TINY += ("--epochs", "1", "--batch-size", "4", "--accelerator", "cpu", "--precision", "32")
+
+
+def kinema_(*arguments):
+    return cli.main([str(a) for a in arguments])
+
+
+@pytest.fixture
+def good(capfd):
+    """Runs a verb that must succeed; gives what it printed."""
+
+    def run(*arguments):
+        code = kinema_(*arguments)
+        captured = capfd.readouterr()
+        assert code == 0, captured.err
+        return captured.out
+
+    return run
+
+
+@pytest.fixture
+def bad(capfd):
+    """Runs a verb that must fail as a user's mistake; gives its one line."""
+
+    def run(*arguments):
+        capfd.readouterr()
+        code = kinema_(*arguments)
+        captured = capfd.readouterr()
+        assert code == 2, captured
+        assert captured.err.startswith("kinema: ")
+        assert captured.err.count("\n") == 1, captured.err
+        assert captured.err.endswith("\n")
+        assert "Traceback" not in captured.err
+        return captured.err
+
+    return run
+
+
+def snapshot(folder):
+    return {p: p.read_bytes() for p in sorted(Path(folder).rglob("*")) if p.is_file() and p.name != ".lock"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder of NW-UCLA files, its store, a trained run, and the run of another seed."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "raw").mkdir()
+    for i in range(24):
+        name = f"a{[1, 2, 3][i % 3]:02}_s{i % 4 + 1:02}_e00_v{i // 8 + 1:02}"
+        writers.nw_ucla(folder / "raw", writers.people("nw-ucla", frames=10, seed=i), name)
+    assert kinema_("data", "build", folder / "raw", "--dataset", "nw-ucla", "--out", folder / "store", "--workers", 1) == 0
+    train = ("train", "mamp", "--data", folder / "store", "--split", "view", *TINY)
+    assert kinema_(*train, "--out", folder / "run") == 0
+    assert kinema_(*train, "--out", folder / "other", "--seed", 1) == 0
+    return SimpleNamespace(folder=folder, raw=folder / "raw", store=folder / "store", run=folder / "run", other=folder / "other", train=train)
+
+
+# what there is
+
+
+def helps(capsys, *words):
+    assert kinema_(*words, "--help") == 0
+    return capsys.readouterr().out
+
+
+def test_verbs_and_options_are_those_promised(capsys):
+    top = [v for v in VERBS if not v.startswith("data ")]
+    assert ("data", *top) == cli.VERBS
+    assert tuple(v.removeprefix("data ") for v in VERBS if v.startswith("data ")) == cli.DATA_VERBS
+    assert re.search(r"\{(.*?)\}", helps(capsys))[1].split(",") == list(cli.VERBS)
+    assert re.search(r"\{(.*?)\}", helps(capsys, "data"))[1].split(",") == list(cli.DATA_VERBS)
+    for name, options in VERBS.items():
+        found = re.findall(r"^[│ ]*(--[a-z][a-z-]*)", helps(capsys, *name.split()), re.MULTILINE)
+        assert sorted(set(found)) == options, name
+        assert sorted(cli.PARAMETERS[name]) == options, name
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_every_terminal_is_told(monkeypatch, capfd, encoding):
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    for words in ("trian", "train mamp", "train mamp --data x --out y --accelerator tpu", "train x --lr y", "show --clip"):
+        assert kinema_(*words.split()) == 2
+        said = capfd.readouterr().err
+        assert said.count("\n") == 1
+        assert not re.search("--- |───|[│╭]|(.{12,})\\s*\\1", said), said
+    assert kinema_("papers") == 0
+
+
+def test_nothing_at_all_prints_help(good):
+    assert "usage: kinema" in good()
+
+
+HEAVY = ("torch", "numpy", "rich", "scipy", "sklearn", "matplotlib", "PIL", "av", "lightning", "safetensors", "cattrs", "multiprocessing")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["trian"]])
+def test_help_comes_at_once(words):
+    script = f"""
+import sys
+from kinema.cli import main
+code = main({words!r})
+assert not [m for m in {HEAVY!r} if m in sys.modules], [m for m in {HEAVY!r} if m in sys.modules]
+sys.exit(code)
+"""
+    child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    said = child.stderr.read().decode()
+    _, status, usage = os.wait4(child.pid, 0)
+    assert os.waitstatus_to_exitcode(status) == (0 if "--help" in words else 2), said
+    # seconds of processor, not of the clock: the machine may be busy
+    assert usage.ru_utime + usage.ru_stime < 0.5
+
+
+def test_the_installed_command(tmp_path):
+    done = subprocess.run([sys.executable, "-m", "kinema.cli", "show", tmp_path / "no\nsuch.npz"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"kinema: {tmp_path}/no such.npz: no such file or folder\n"
+
+
+# the words of the command line
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("trian", "unknown verb 'trian': did you mean train?"),
+        ("data lst", "unknown verb of kinema data 'lst': did you mean list?"),
+        ("data", r"Expected one of \{list, build, check\}"),
+        ("train", "Missing from kinema train: .*--data"),
+        ("train mamp --data x --out y --epoch 3", "unknown option of kinema train '--epoch': did you mean --epochs"),
+        ("train mamp --data x --out y --epochs many", "--epochs many: expected FLOAT; see kinema train --help"),
+        ("train mamp --data x --out y --accelerator tpu", r"'tpu' for argument '--accelerator'\. Expected one of"),
+        ("train mamp --data x --out y --seed", "--seed"),
+        ("train mamp x --data x --out y", "Unrecognized options: x"),
+        ("evaluate --data x --split y", "no run folder"),
+        ("evaluate r --data x", "--split"),
+        ("embed a b", "--out"),
+        ("embed a b --out c.txt", "--out c.txt: expected a name that ends in .npz"),
+        ("show x --out x.pdf", r"--out x\.pdf: expected a name that ends in \.png"),
+        ("data build x --out y --index t.csv", "--index needs --skeleton"),
+        ("data build x --out y --workers 0", "--workers 0: expected 1 or more"),
+        ("data build x --out y --dataset nwucla", "unknown data set 'nwucla': did you mean nw-ucla"),
+        ("data build x --out y", "x: no such file or folder"),
+        ("data check x", "x: no store here"),
+        ("train mamp --data x --out y", "x: no store here"),
+        ("train mamp --data x --out y --max-steps 0", "--max-steps 0: expected 1 or more"),
+        (f"train mamp --data x --out y --seed {2**70}", "--seed .*expected a number from"),
+        ("evaluate x --data y --split z", "x: no run here"),
+        ("embed x y --out z.npz", "x: no run here"),
+        ("import-weights mamp x.pth --preset paper-ntu60 --out y", "x.pth: no such file"),
+        ("import-weights mamp x.pth --preset paper-ntu60 --out y --skeleton ntu52", "unknown skeleton 'ntu52': did you mean ntu25"),
+        ("import-weights cmd x.pth --preset paper-ntu60 --out y", "unknown method 'cmd'"),
+        ("show x.npz --skeleton ntu26", "unknown skeleton 'ntu26'"),
+    ],
+)
+def test_a_wrong_word_is_told(bad, words, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert re.search(said, bad(*words.split()))
+    assert list(tmp_path.iterdir()) == []
+
+
+# the road through all of it
+
+
+def test_list_fits_a_terminal(good):
+    lines = good("data", "list").splitlines()
+    assert max(map(len, lines)) <= 80
+    for name in ("ntu60", "nw-ucla", "sbu"):
+        assert any(line.startswith(name) for line in lines)
+    assert any("xsub, xview" in line for line in lines)
+
+
+def test_papers_and_doctor(good):
+    assert "kinema train mamp" in good("papers")
+    said = good("doctor")
+    for word in ("python", "torch", "GFLOP/s", kinema.__version__):
+        assert word in said
+
+
+def test_doctor_names_what_is_missing(bad, monkeypatch):
+    monkeypatch.setattr(about, "NEEDED", ("torch", "no-such-package"))
+    assert "missing: no-such-package; run `pip install kinema` again" in bad("doctor")
+
+
+def test_check_reads_everything(good, bad, made):
+    said = good("data", "check", made.store)
+    assert "whole; 24 clips, 10 classes, kinect20" in said
+    assert "has 1484" in said
+    assert "differences from the published protocol: nw-ucla: 24 clips" in bad("data", "check", made.store, "--strict")
+
+
+def test_build_names_what_it_skips(good, bad, made, tmp_path):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for file in sorted(made.raw.iterdir())[:4]:
+        (raw / file.name).write_bytes(file.read_bytes())
+    (raw / "a01_s01_e09_v01.json").write_bytes(b"\x80\x04.")
+    said = good("data", "build", raw, "--dataset", "nw-ucla", "--out", tmp_path / "s", "--workers", 1)
+    assert "4 clips from 5 files" in said
+    assert "a01_s01_e09_v01: not a text file" in said
+    said = bad("data", "build", raw, "--dataset", "nw-ucla", "--out", tmp_path / "t", "--workers", 1, "--strict")
+    assert "a01_s01_e09_v01" in said
+    assert not (tmp_path / "t").exists()
+    before = snapshot(tmp_path / "s")
+    assert "--overwrite" in bad("data", "build", raw, "--dataset", "nw-ucla", "--out", tmp_path / "s", "--workers", 1)
+    assert snapshot(tmp_path / "s") == before
+    good("data", "build", made.raw, "--dataset", "nw-ucla", "--out", tmp_path / "s", "--workers", 1, "--overwrite")
+    assert len(Store.open(tmp_path / "s")) == 24
+
+
+@pytest.mark.parametrize("kind", ["png", "gif", "mp4"])
+def test_show_draws(good, made, tmp_path, kind):
+    magic = {"png": b"\x89PNG", "gif": b"GIF8", "mp4": b"ftyp"}[kind]
+    out = tmp_path / f"clip.{kind}"
+    said = good("show", made.store, "--clip", 3, "--out", out)
+    assert "clip 3 of 24" in said
+    assert "kinect20" in said
+    assert magic in out.read_bytes()[:12]
+
+
+def test_show_takes_files_folders_zips_and_bare_arrays(good, bad, made, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = sorted(made.raw.iterdir())[0]
+    assert "clip 0 of 1" in good("show", file)
+    assert (tmp_path / f"{file.stem}.png").exists()
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for f in sorted(made.raw.iterdir()):
+            archive.write(f, f"inner/{f.name}")
+    assert "kinect20" in good("show", made.raw, "--clip", 5)
+    assert "inner/a" in good("show", tmp_path / "all.zip", "--clip", 5)
+    assert "clip 0 of 1" in good("show", f"{tmp_path / 'all.zip'}:inner/{file.name}")
+    assert "has 24 clips, from 0 to 23" in bad("show", tmp_path / "all.zip", "--clip", 24)
+    assert "has 24 clips, from 0 to 23" in bad("show", made.store, "--clip", 24)
+    assert "--clip -1" in bad("show", made.raw, "--clip", -1)
+    np.save("bare.npy", person(6))
+    assert "name its joints with --skeleton" in bad("show", "bare.npy")
+    assert "6 (0.20 s" in good("show", "bare.npy", "--skeleton", "ntu25")
+    assert "expected (frames, 15, 3)" in bad("show", "bare.npy", "--skeleton", "sbu15")
+    (tmp_path / "mine.json").write_text(json.dumps(NTU25.to_json()))
+    np.savetxt("bare.csv", person(6).reshape(6, 75), delimiter=",")
+    assert "ntu25" in good("show", "bare.csv", "--skeleton", "mine.json")
+    assert "leave it out" in bad("show", made.store, "--skeleton", "ntu25")
+    assert "leave it out" in bad("show", file, "--skeleton", "ntu25")
+    assert "leave it out" in bad("show", made.raw, "--skeleton", "ntu25")
+
+
+def test_what_a_file_says_cannot_drive_the_terminal(good, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    clip = Clip(person(4)[:, None].astype(np.float32), NTU25, label=0, label_name="wave\x1b[31m\x07", source="x\x1b]0;y\x07")
+    npz.write(clip, tmp_path / "a.npz")
+    said = good("show", "a.npz")
+    assert "\x1b" not in said
+    assert r"wave\x1b[31m\x07" in said
+
+
+def test_evaluate_embed_and_their_mistakes(good, bad, made, tmp_path):
+    shared = ("--data", made.store, "--split", "view", "--accelerator", "cpu")
+    said = good("evaluate", made.run, made.other, *shared, "--out", tmp_path / "e", "--protocols", "knn", "raw-knn")
+    assert "1-nearest neighbour on frozen features" in said
+    metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())
+    assert set(metrics["protocols"]) == {"knn", "raw-knn"}
+    assert metrics["clips"]["test"] == 8
+    assert "<html" in (tmp_path / "e" / "report.html").read_text()[:200]
+    before = snapshot(tmp_path / "e")
+
+    assert "unknown protocol 'knm': did you mean knn" in bad("evaluate", made.run, *shared, "--out", tmp_path / "e", "--protocols", "knm")
+    assert "unknown split 'veiw': did you mean view" in bad("evaluate", made.run, *shared[:3], "veiw", "--out", tmp_path / "e")
+    assert "the same seed" in bad("evaluate", made.run, made.run, *shared, "--out", tmp_path / "e")
+    assert "no store here" in bad("evaluate", made.run, "--data", made.run, "--split", "view", "--out", tmp_path / "e")
+    assert "no run here" in bad("evaluate", made.store, *shared, "--out", tmp_path / "e")
+    file = tmp_path / "e" / "metrics.json"
+    assert f"{file} is a file" in bad("evaluate", made.run, *shared, "--out", file / "x", "--protocols", "raw-knn")
+    assert snapshot(tmp_path / "e") == before
+
+    for source, count in ((made.store, 24), (made.raw, 24), (sorted(made.raw.iterdir())[0], 1)):
+        assert f"of {count} clips" in good("embed", made.run, source, "--out", tmp_path / "f.npz", "--accelerator", "cpu")
+        with np.load(tmp_path / "f.npz", allow_pickle=False) as found:
+            assert found["features"].shape == (count, 16)
+            assert found["labels"].min() >= 0
+    npz.write(Clip(person(4)[:, None].astype(np.float32), NTU25), tmp_path / "ntu.npz")
+    before = snapshot(tmp_path)
+    said = bad("embed", made.run, tmp_path / "ntu.npz", "--out", tmp_path / "f.npz", "--accelerator", "cpu")
+    assert "ntu25 (25 joints), but" in said
+    assert "trained on kinect20" in said
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there(bad, made, tmp_path):
+    assert "accelerator cuda: this machine has none" in bad("embed", made.run, made.store, "--out", tmp_path / "f.npz", "--accelerator", "cuda")
+    assert "use --accelerator cpu" in bad(*made.train, "--out", tmp_path / "r", "--accelerator", "cuda")
+    assert list(tmp_path.iterdir()) == []
+
+
+# training
+
+
+def test_stop_resume_and_the_wrong_way_to_do_it(good, bad, made, tmp_path):
+    out = ("--out", tmp_path / "r")
+    assert "stopped after 1 steps; the same command with --resume goes on" in good(*made.train, *out, "--max-steps", 1)
+    before = snapshot(tmp_path)
+    assert "a run is already here; pass --resume to go on with it, or choose another folder" in bad(*made.train, *out)
+    said = bad(*made.train, *out, "--resume", "--set", "model.tau=0.5")
+    assert "model.tau (was 0.8, now 0.5)" in said
+    assert "another configuration" in bad(*made.train, *out, "--resume", "--seed", 5)
+    assert snapshot(tmp_path) == before
+    assert "finished after 4 steps; measure it with `kinema evaluate" in good(*made.train, *out, "--resume")
+    whole, parts = (read_weights(f) for f in (made.run, tmp_path / "r"))
+    assert all(torch.equal(whole[k], v) for k, v in parts.items())
+
+
+def test_a_folder_that_is_in_use(bad, made, tmp_path):
+    with locked(tmp_path / "r"):
+        assert f"another run (process {os.getpid()}) is using this folder" in bad(*made.train, "--out", tmp_path / "r")
+    assert sorted(p.name for p in (tmp_path / "r").iterdir()) == [".lock"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--preset", "smal"], "unknown preset of mamp 'smal': did you mean small"),
+        (["--preset", "paper-ntu60"], "made for the 25 joints of Kinect v2, but the data has 20"),
+        (["--split", "veiw"], "unknown split 'veiw': did you mean view"),
+        (["--epochs", "0"], "epochs 0.0: expected a number above 0"),
+        (["--epochs", "nan"], "epochs nan: expected a number above 0"),
+        (["--epochs", "inf"], "epochs inf: expected a number above 0"),
+        (["--lr", "-1"], "optimiser.lr -1.0: expected a number above 0"),
+        (["--batch-size", "0"], "batch_size 0: expected 1 or more"),
+        (["--devices", "0"], "devices 0: expected 1 or more"),
+        (["--checkpoint-minutes", "0"], "expected a number above 0"),
+        (["--set", "model.tua=1"], "did you mean tau"),
+        (["--set", "tau"], "expected path=value"),
+        (["--set", "model.encoder.joints=19"], "model.encoder.joints is 19, but .* has 20"),
+        (["--set", "model.encoder.heads=3"], "not divisible by 3 heads"),
+        (["--set", "model.encoder.coordinates=2"], "has 3 coordinates a joint, the recipe expects 2"),
+    ],
+)
+def test_a_run_that_cannot_begin_leaves_nothing(bad, made, tmp_path, options, said):
+    # without the split and sizes of `made.train`, whose place the wrong ones take
+    base = ["train", "mamp", "--data", made.store, "--out", tmp_path / "r", "--accelerator", "cpu"]
+    assert re.search(said, bad(*base, *options))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_flat_poses_are_told_how(good, bad, tmp_path):
+    rng = np.random.default_rng(0)
+    clips = [(f"{i}", Clip(rng.normal(size=(9, 1, 17, 2)).astype(np.float32), COCO17, units="pixels", label=i % 2)) for i in range(6)]
+    Store.write(tmp_path / "flat", clips, name="flat", classes=("a", "b"))
+    base = ("train", "mamp", "--data", tmp_path / "flat", "--out", tmp_path / "r", *TINY)
+    said = bad(*base)
+    assert "has 2 coordinates a joint" in said
+    good(*base, *said.split("add ")[1].split())
+
+
+# the machine says no
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/d/x"), "/d/x: No space left on device; free some space"),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error; look at"),
+        (PermissionError(errno.EACCES, "Permission denied", "/d/x"), "/d/x: Permission denied"),
+        (MemoryError(), "not enough memory"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried\nto allocate"), "not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "not enough memory"),
+        (UserError("a\nb\x1b[2J"), r"a b\\x1b\[2J"),
+        (KeyboardInterrupt(), "interrupted"),
+    ],
+)
+def test_what_the_machine_refuses_is_one_line(bad, monkeypatch, error, said):
+    def fail():
+        raise error
+
+    monkeypatch.setattr(about, "papers", fail)
+    assert re.search(said, bad("papers"))
+
+
+def test_our_own_mistake_is_ours(capfd, monkeypatch):
+    monkeypatch.setattr(about, "papers", lambda: 1 // 0)
+    assert kinema_("papers") == 1
+    said = capfd.readouterr().err
+    assert "ZeroDivisionError" in said
+    assert said.endswith("kinema: this is our fault, not yours; please report it with the lines above\n")
+
+
+def test_a_reader_that_leaves_is_no_error():
+    done = subprocess.run(
+        f"{sys.executable} -c 'import sys; from kinema.cli import main; sys.exit(main([\"data\", \"--help\"] ))' | true; echo ${{PIPESTATUS[0]}}",
+        shell=True, executable="/bin/bash", capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.stdout.strip(), done.stderr) == ("0", "")
+
+
+def full_disk(descriptor):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("what", ["train", "build", "embed", "show", "evaluate"])
+def test_a_full_disk_leaves_nothing_half_written(bad, made, tmp_path, monkeypatch, what):
+    out = tmp_path / {"embed": "f.npz", "show": "f.png"}.get(what, "out")
+    verbs = {
+        "train": made.train,
+        "build": ("data", "build", made.raw, "--dataset", "nw-ucla", "--workers", 1),
+        "embed": ("embed", made.run, made.store, "--accelerator", "cpu"),
+        "show": ("show", made.store),
+        "evaluate": ("evaluate", made.run, "--data", made.store, "--split", "view", "--protocols", "raw-knn", "--accelerator", "cpu"),
+    }
+    monkeypatch.setattr(os, "fsync", full_disk)
+    said = bad(*verbs[what], "--out", out)
+    assert "the disk is full" in said or "No space left" in said
+    assert str(tmp_path) in said
+    monkeypatch.undo()
+    left = [p for p in tmp_path.rglob("*") if p.is_file() and p.name not in (".lock", "lock")]
+    assert left == []
+    assert kinema_(*verbs[what], "--out", out) == 0, "the same command works once there is room"
+
+
+def test_a_disk_that_fills_up_while_training(bad, made, tmp_path, monkeypatch, good):
+    out = ("--out", tmp_path / "r")
+    good(*made.train, *out, "--max-steps", 1)
+    before = snapshot(tmp_path / "r" / "checkpoints")
+    monkeypatch.setattr(os, "fsync", full_disk)
+    said = bad(*made.train, *out, "--resume")
+    assert "the disk is full" in said or "No space left" in said
+    monkeypatch.undo()
+    assert snapshot(tmp_path / "r" / "checkpoints") == before
+    assert "finished after 4 steps" in good(*made.train, *out, "--resume")
+
+
+@pytest.mark.parametrize("what", ["train", "build", "embed", "show", "evaluate", "import-weights", "demo"])
+@pytest.mark.parametrize("how", ["under a file", "read-only"])
+def test_a_place_that_cannot_be_written(bad, made, tmp_path, monkeypatch, what, how):
+    file = tmp_path / "file"
+    file.write_text("precious")
+    name = {"embed": "f.npz", "show": "f.png"}.get(what, "out")
+    verbs = {
+        "train": made.train,
+        "build": ("data", "build", made.raw, "--dataset", "nw-ucla", "--workers", 1),
+        "embed": ("embed", made.run, made.store),
+        "show": ("show", made.store),
+        "evaluate": ("evaluate", made.run, "--data", made.store, "--split", "view"),
+        "import-weights": ("import-weights", "mamp", file, "--preset", "paper-ntu60"),
+        "demo": ("demo",),
+    }
+    if how == "read-only":  # root may write anywhere, so the system's answer is given for it
+        monkeypatch.setattr(os, "access", lambda path, mode: False)
+    said = bad(*verbs[what], "--out", (file if how == "under a file" else tmp_path / "folder") / name)
+    assert "cannot write here" in said
+    assert "choose another --out" in said
+    assert snapshot(tmp_path) == {file: b"precious"}
+
+
+def test_a_store_is_not_written_over_a_file_or_a_folder_of_something_else(bad, made, tmp_path):
+    build = ("data", "build", made.raw, "--dataset", "nw-ucla", "--workers", 1, "--overwrite", "--out")
+    (tmp_path / "file").write_text("precious")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "thesis.txt").write_text("precious")
+    before = snapshot(tmp_path)
+    for name in ("file", "folder"):
+        assert name in bad(*build, tmp_path / name)
+    assert snapshot(tmp_path) == before
+
+
+def test_damaged_stores(bad, made, tmp_path):
+    for name, spoil in {
+        "cut": lambda f: (f / FRAMES).write_bytes((f / FRAMES).read_bytes()[:500]),
+        "empty": lambda f: (f / INDEX).write_text(""),
+        "half": lambda f: (f / INDEX).write_text((f / INDEX).read_text()[:300]),
+        "other": lambda f: (f / INDEX).write_text("[]"),
+    }.items():
+        shutil.copytree(made.store, tmp_path / name)
+        spoil(tmp_path / name)
+        for verb in (["data", "check", tmp_path / name], ["show", tmp_path / name], ["train", "mamp", "--data", tmp_path / name, "--out", tmp_path / "r"]):
+            assert str(tmp_path / name) in bad(*verb)
+    flipped = tmp_path / "flipped"
+    shutil.copytree(made.store, flipped)
+    content = bytearray((flipped / FRAMES).read_bytes())
+    content[len(content) // 2] ^= 1
+    (flipped / FRAMES).write_bytes(content)
+    assert "checksum does not match" in bad("data", "check", flipped)
+    assert not (tmp_path / "r").exists()
