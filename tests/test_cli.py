@@ -1,6 +1,5 @@
 """The front door: what it offers, that it opens at once, and that every mistake is told in one line."""
 
-import errno
 import io
 import json
 import os
@@ -10,20 +9,17 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent / "motion"))
-import writers
 from ntu_writers import person
 
 import kinema
 from kinema import cli
-from kinema.data.store import FRAMES, INDEX, Store
-from kinema.errors import UserError
+from kinema.data.store import Store
 from kinema.motion.clip import Clip
 from kinema.motion.formats import npz
 from kinema.motion.skeletons import COCO17, NTU25
@@ -49,63 +45,13 @@ VERBS = {
 }
 """What people have in their scripts: a verb or an option may be added here, and never taken away."""
 
-TINY = ("--set", "model.encoder.width=16", "--set", "model.encoder.depth=1", "--set", "model.encoder.heads=2")
-TINY += ("--set", "model.decoder_width=16", "--set", "model.decoder_depth=1", "--set", "model.encoder.frames=8")
-TINY += ("--epochs", "1", "--batch-size", "4", "--accelerator", "cpu", "--precision", "32")
-
 
 def kinema_(*arguments):
     return cli.main([str(a) for a in arguments])
 
 
-@pytest.fixture
-def good(capfd):
-    """Runs a verb that must succeed; gives what it printed."""
-
-    def run(*arguments):
-        code = kinema_(*arguments)
-        captured = capfd.readouterr()
-        assert code == 0, captured.err
-        return captured.out
-
-    return run
-
-
-@pytest.fixture
-def bad(capfd):
-    """Runs a verb that must fail as a user's mistake; gives its one line."""
-
-    def run(*arguments):
-        capfd.readouterr()
-        code = kinema_(*arguments)
-        captured = capfd.readouterr()
-        assert code == 2, captured
-        assert captured.err.startswith("kinema: ")
-        assert captured.err.count("\n") == 1, captured.err
-        assert captured.err.endswith("\n")
-        assert "Traceback" not in captured.err
-        return captured.err
-
-    return run
-
-
 def snapshot(folder):
     return {p: p.read_bytes() for p in sorted(Path(folder).rglob("*")) if p.is_file() and p.name != ".lock"}
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A folder of NW-UCLA files, its store, a trained run, and the run of another seed."""
-    folder = tmp_path_factory.mktemp("made")
-    (folder / "raw").mkdir()
-    for i in range(24):
-        name = f"a{[1, 2, 3][i % 3]:02}_s{i % 4 + 1:02}_e00_v{i // 8 + 1:02}"
-        writers.nw_ucla(folder / "raw", writers.people("nw-ucla", frames=10, seed=i), name)
-    assert kinema_("data", "build", folder / "raw", "--dataset", "nw-ucla", "--out", folder / "store", "--workers", 1) == 0
-    train = ("train", "mamp", "--data", folder / "store", "--split", "view", *TINY)
-    assert kinema_(*train, "--out", folder / "run") == 0
-    assert kinema_(*train, "--out", folder / "other", "--seed", 1) == 0
-    return SimpleNamespace(folder=folder, raw=folder / "raw", store=folder / "store", run=folder / "run", other=folder / "other", train=train)
 
 
 # what there is
@@ -143,7 +89,20 @@ def test_nothing_at_all_prints_help(good):
     assert "usage: kinema" in good()
 
 
-HEAVY = ("torch", "numpy", "rich", "scipy", "sklearn", "matplotlib", "PIL", "av", "lightning", "safetensors", "cattrs", "multiprocessing")
+HEAVY = (
+    "torch",
+    "numpy",
+    "rich",
+    "scipy",
+    "sklearn",
+    "matplotlib",
+    "PIL",
+    "av",
+    "lightning",
+    "safetensors",
+    "cattrs",
+    "multiprocessing",
+)
 
 
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["trian"]])
@@ -315,7 +274,9 @@ def test_evaluate_embed_and_their_mistakes(good, bad, made, tmp_path):
     assert "<html" in (tmp_path / "e" / "report.html").read_text()[:200]
     before = snapshot(tmp_path / "e")
 
-    assert "unknown protocol 'knm': did you mean knn" in bad("evaluate", made.run, *shared, "--out", tmp_path / "e", "--protocols", "knm")
+    assert "unknown protocol 'knm': did you mean knn" in bad(
+        "evaluate", made.run, *shared, "--out", tmp_path / "e", "--protocols", "knm"
+    )
     assert "unknown split 'veiw': did you mean view" in bad("evaluate", made.run, *shared[:3], "veiw", "--out", tmp_path / "e")
     assert "the same seed" in bad("evaluate", made.run, made.run, *shared, "--out", tmp_path / "e")
     assert "no store here" in bad("evaluate", made.run, "--data", made.run, "--split", "view", "--out", tmp_path / "e")
@@ -339,8 +300,10 @@ def test_evaluate_embed_and_their_mistakes(good, bad, made, tmp_path):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_device_that_is_not_there(bad, made, tmp_path):
-    assert "accelerator cuda: this machine has none" in bad("embed", made.run, made.store, "--out", tmp_path / "f.npz", "--accelerator", "cuda")
-    assert "use --accelerator cpu" in bad(*made.train, "--out", tmp_path / "r", "--accelerator", "cuda")
+    assert "accelerator cuda: this machine has none" in bad(
+        "embed", made.run, made.store, "--out", tmp_path / "f.npz", "--accelerator", "cuda"
+    )
+    assert "accelerator cuda: this machine has none" in bad(*made.train, "--out", tmp_path / "r", "--accelerator", "cuda")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -394,141 +357,33 @@ def test_a_run_that_cannot_begin_leaves_nothing(bad, made, tmp_path, options, sa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_flat_poses_are_told_how(good, bad, tmp_path):
+def test_flat_poses_are_told_how(good, bad, made, tmp_path):
     rng = np.random.default_rng(0)
-    clips = [(f"{i}", Clip(rng.normal(size=(9, 1, 17, 2)).astype(np.float32), COCO17, units="pixels", label=i % 2)) for i in range(6)]
+    clips = [
+        (f"{i}", Clip(rng.normal(size=(9, 1, 17, 2)).astype(np.float32), COCO17, units="pixels", label=i % 2)) for i in range(6)
+    ]
     Store.write(tmp_path / "flat", clips, name="flat", classes=("a", "b"))
-    base = ("train", "mamp", "--data", tmp_path / "flat", "--out", tmp_path / "r", *TINY)
+    base = ("train", "mamp", "--data", tmp_path / "flat", "--out", tmp_path / "r", *made.tiny)
     said = bad(*base)
     assert "has 2 coordinates a joint" in said
     good(*base, *said.split("add ")[1].split())
 
 
-# the machine says no
+def test_a_cached_classifier_is_never_that_of_another_run(good, bad, made, tmp_path):
+    """Fine-tuning is not repeated; but the result of one run must not be reported for another of the same name and seed."""
+    shutil.copytree(made.run, tmp_path / "run")
+    shared = ("--data", made.store, "--split", "view", "--protocols", "finetune", "--epochs", 1, "--accelerator", "cpu")
+    shared += ("--out", tmp_path / "e")
+    good("evaluate", tmp_path / "run", *shared)
+    before = json.loads((tmp_path / "e" / "metrics.json").read_text())["fine_tuned"]
+    good("evaluate", tmp_path / "run", *shared)
+    assert json.loads((tmp_path / "e" / "metrics.json").read_text())["fine_tuned"] == before
+    shutil.rmtree(tmp_path / "run")
+    good(*made.train, "--out", tmp_path / "run", "--lr", 0.1)
+    assert "another configuration: encoder (was" in bad("evaluate", tmp_path / "run", *shared)
 
 
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (OSError(errno.ENOSPC, "No space left on device", "/d/x"), "/d/x: No space left on device; free some space"),
-        (OSError(errno.EIO, "Input/output error"), "Input/output error; look at"),
-        (PermissionError(errno.EACCES, "Permission denied", "/d/x"), "/d/x: Permission denied"),
-        (MemoryError(), "not enough memory"),
-        (torch.OutOfMemoryError("CUDA out of memory. Tried\nto allocate"), "not enough memory"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "not enough memory"),
-        (UserError("a\nb\x1b[2J"), r"a b\\x1b\[2J"),
-        (KeyboardInterrupt(), "interrupted"),
-    ],
-)
-def test_what_the_machine_refuses_is_one_line(bad, monkeypatch, error, said):
-    def fail():
-        raise error
-
-    monkeypatch.setattr(about, "papers", fail)
-    assert re.search(said, bad("papers"))
-
-
-def test_our_own_mistake_is_ours(capfd, monkeypatch):
-    monkeypatch.setattr(about, "papers", lambda: 1 // 0)
-    assert kinema_("papers") == 1
-    said = capfd.readouterr().err
-    assert "ZeroDivisionError" in said
-    assert said.endswith("kinema: this is our fault, not yours; please report it with the lines above\n")
-
-
-def test_a_reader_that_leaves_is_no_error():
-    done = subprocess.run(
-        f"{sys.executable} -c 'import sys; from kinema.cli import main; sys.exit(main([\"data\", \"--help\"] ))' | true; echo ${{PIPESTATUS[0]}}",
-        shell=True, executable="/bin/bash", capture_output=True, text=True,
-    )  # fmt: skip
-    assert (done.stdout.strip(), done.stderr) == ("0", "")
-
-
-def full_disk(descriptor):
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-
-@pytest.mark.parametrize("what", ["train", "build", "embed", "show", "evaluate"])
-def test_a_full_disk_leaves_nothing_half_written(bad, made, tmp_path, monkeypatch, what):
-    out = tmp_path / {"embed": "f.npz", "show": "f.png"}.get(what, "out")
-    verbs = {
-        "train": made.train,
-        "build": ("data", "build", made.raw, "--dataset", "nw-ucla", "--workers", 1),
-        "embed": ("embed", made.run, made.store, "--accelerator", "cpu"),
-        "show": ("show", made.store),
-        "evaluate": ("evaluate", made.run, "--data", made.store, "--split", "view", "--protocols", "raw-knn", "--accelerator", "cpu"),
-    }
-    monkeypatch.setattr(os, "fsync", full_disk)
-    said = bad(*verbs[what], "--out", out)
-    assert "the disk is full" in said or "No space left" in said
-    assert str(tmp_path) in said
-    monkeypatch.undo()
-    left = [p for p in tmp_path.rglob("*") if p.is_file() and p.name not in (".lock", "lock")]
-    assert left == []
-    assert kinema_(*verbs[what], "--out", out) == 0, "the same command works once there is room"
-
-
-def test_a_disk_that_fills_up_while_training(bad, made, tmp_path, monkeypatch, good):
-    out = ("--out", tmp_path / "r")
-    good(*made.train, *out, "--max-steps", 1)
-    before = snapshot(tmp_path / "r" / "checkpoints")
-    monkeypatch.setattr(os, "fsync", full_disk)
-    said = bad(*made.train, *out, "--resume")
-    assert "the disk is full" in said or "No space left" in said
-    monkeypatch.undo()
-    assert snapshot(tmp_path / "r" / "checkpoints") == before
-    assert "finished after 4 steps" in good(*made.train, *out, "--resume")
-
-
-@pytest.mark.parametrize("what", ["train", "build", "embed", "show", "evaluate", "import-weights", "demo"])
-@pytest.mark.parametrize("how", ["under a file", "read-only"])
-def test_a_place_that_cannot_be_written(bad, made, tmp_path, monkeypatch, what, how):
-    file = tmp_path / "file"
-    file.write_text("precious")
-    name = {"embed": "f.npz", "show": "f.png"}.get(what, "out")
-    verbs = {
-        "train": made.train,
-        "build": ("data", "build", made.raw, "--dataset", "nw-ucla", "--workers", 1),
-        "embed": ("embed", made.run, made.store),
-        "show": ("show", made.store),
-        "evaluate": ("evaluate", made.run, "--data", made.store, "--split", "view"),
-        "import-weights": ("import-weights", "mamp", file, "--preset", "paper-ntu60"),
-        "demo": ("demo",),
-    }
-    if how == "read-only":  # root may write anywhere, so the system's answer is given for it
-        monkeypatch.setattr(os, "access", lambda path, mode: False)
-    said = bad(*verbs[what], "--out", (file if how == "under a file" else tmp_path / "folder") / name)
-    assert "cannot write here" in said
-    assert "choose another --out" in said
-    assert snapshot(tmp_path) == {file: b"precious"}
-
-
-def test_a_store_is_not_written_over_a_file_or_a_folder_of_something_else(bad, made, tmp_path):
-    build = ("data", "build", made.raw, "--dataset", "nw-ucla", "--workers", 1, "--overwrite", "--out")
-    (tmp_path / "file").write_text("precious")
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "thesis.txt").write_text("precious")
-    before = snapshot(tmp_path)
-    for name in ("file", "folder"):
-        assert name in bad(*build, tmp_path / name)
-    assert snapshot(tmp_path) == before
-
-
-def test_damaged_stores(bad, made, tmp_path):
-    for name, spoil in {
-        "cut": lambda f: (f / FRAMES).write_bytes((f / FRAMES).read_bytes()[:500]),
-        "empty": lambda f: (f / INDEX).write_text(""),
-        "half": lambda f: (f / INDEX).write_text((f / INDEX).read_text()[:300]),
-        "other": lambda f: (f / INDEX).write_text("[]"),
-    }.items():
-        shutil.copytree(made.store, tmp_path / name)
-        spoil(tmp_path / name)
-        for verb in (["data", "check", tmp_path / name], ["show", tmp_path / name], ["train", "mamp", "--data", tmp_path / name, "--out", tmp_path / "r"]):
-            assert str(tmp_path / name) in bad(*verb)
-    flipped = tmp_path / "flipped"
-    shutil.copytree(made.store, flipped)
-    content = bytearray((flipped / FRAMES).read_bytes())
-    content[len(content) // 2] ^= 1
-    (flipped / FRAMES).write_bytes(content)
-    assert "checksum does not match" in bad("data", "check", flipped)
-    assert not (tmp_path / "r").exists()
+def test_a_store_is_no_run_folder(bad, made):
+    before = snapshot(made.store)
+    assert "holds a store, a run folder is another" in bad(*made.train, "--out", made.store)
+    assert snapshot(made.store) == before

@@ -40,7 +40,7 @@ def verb(name: str, of: tyro.extras.SubcommandApp = app) -> Callable[[Callable[.
         def bound(*args: Any, **options: Any) -> Callable[[], None]:
             return functools.partial(function, *args, **options)
 
-        of.command(bound, name=name)
+        of.command(name=name)(bound)
         PARAMETERS[f"data {name}" if of is data_app else name] = [
             f"--{parameter.name.replace('_', '-')}"
             for parameter in inspect.signature(function).parameters.values()
@@ -281,7 +281,9 @@ def _explain(arguments: Sequence[str], said: str) -> UserError:
     stray = re.search(r"Unrecognized options: (--[^\s,=]+)", said)
     if stray and name in PARAMETERS:
         return unknown(f"option of kinema {name}", stray[1], PARAMETERS[name])
-    mistaken = re.search(r"Error parsing (--\S+): no type matching (?:\{None\}\|)?(\S+) could be instantiated from \['?(.*?)'?\]", said)
+    mistaken = re.search(
+        r"Error parsing (--\S+): no type matching (?:\{None\}\|)?(\S+) could be instantiated from \['?(.*?)'?\]", said
+    )
     if mistaken:
         return UserError(f"{mistaken[1]} {mistaken[3]}: expected {mistaken[2]}; see kinema {name} --help")
     return UserError(said or "the command line was not understood; see kinema --help")
@@ -312,6 +314,9 @@ def _machine(error: Exception) -> str | None:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         advice = "free some space and run again" if full else "look at the path, its permissions and the disk"
         return f"{place}{error.strerror}; {advice}"
+    if isinstance(error, UnicodeEncodeError):
+        around = error.object[max(0, error.start - 30) : error.end + 30]
+        return f"a name holds bytes that are no text (within {around!a}); rename the file"
     starved = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
     if starved:
         return "not enough memory; use fewer or shorter clips, a smaller --batch-size, or a machine with more"
@@ -332,7 +337,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         _parse(arguments)()
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except UserError as error:
         _complain(str(error))
         return 2
@@ -341,19 +347,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _complain("interrupted")
         return 2
-    except BrokenPipeError:
-        # the reader of our output has left, as `| head` does; nothing may be written there any more, not even at exit
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")
+    except BrokenPipeError:  # the reader of our output has left, as `| head` does
+        _give_up_output()
         return 0
     except Exception as error:
         refused = _machine(error)
         if refused is not None:
+            _give_up_output()
             _complain(refused)
             return 2
         traceback.print_exc()
         print("kinema: this is our fault, not yours; please report it with the lines above", file=sys.stderr)
         return 1
     return 0
+
+
+def _give_up_output() -> None:
+    """If standard output takes nothing any more, nothing may be tried there again, not even by Python at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")
 
 
 if __name__ == "__main__":

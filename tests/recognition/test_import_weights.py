@@ -19,7 +19,13 @@ from kinema.recognition.recipes import PRESETS, build_method, recipe
 from kinema.recognition.run import open_run
 from kinema.verbs.train import changed
 
-SIZES = ["model.encoder.width=16", "model.encoder.depth=2", "model.encoder.heads=2", "model.decoder_width=16", "model.decoder_depth=1"]
+SIZES = [
+    "model.encoder.width=16",
+    "model.encoder.depth=2",
+    "model.encoder.heads=2",
+    "model.decoder_width=16",
+    "model.decoder_depth=1",
+]
 
 
 @pytest.fixture

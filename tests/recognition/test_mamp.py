@@ -123,7 +123,12 @@ def hidden_share(model, x, draws=4000):
     """How often each token of one clip is hidden."""
     u = torch.rand(draws, x.shape[1] // 4 * x.shape[2], generator=torch.Generator().manual_seed(1)).double()
     order = torch.argsort(model.mask_scores(x.expand(draws, -1, -1, -1), u), dim=1, stable=True)
-    return torch.zeros(u.shape[1]).scatter_add_(0, order[:, model.config.kept :].flatten(), torch.ones(order[:, model.config.kept :].numel())) / draws
+    return (
+        torch.zeros(u.shape[1]).scatter_add_(
+            0, order[:, model.config.kept :].flatten(), torch.ones(order[:, model.config.kept :].numel())
+        )
+        / draws
+    )
 
 
 def test_fast_joints_are_hidden_more_often():
@@ -210,7 +215,7 @@ def test_hidden_tokens_are_not_looked_at():
     """What the network predicts follows from the kept tokens alone."""
     model = tiny(mask="uniform")
     x, u = clips().positions[:, :, 0], torch.rand(2, 9).double()
-    before, hidden, keep = model.predict(x, u)
+    before, hidden, _ = model.predict(x, u)
     patches = patchify(x, 4, 1)
     patches[torch.arange(2)[:, None], hidden] = 99.0
     after, again, _ = model.predict(unpatchify(patches, (3, 3), 4, 1), u)
@@ -280,7 +285,10 @@ def test_choices_that_make_no_sense(choices, message):
 
 
 def linear(x, weights, name):
-    return [sum(w * v for w, v in zip(row, x, strict=True)) + b for row, b in zip(weights[f"{name}.weight"], weights[f"{name}.bias"], strict=True)]
+    return [
+        sum(w * v for w, v in zip(row, x, strict=True)) + b
+        for row, b in zip(weights[f"{name}.weight"], weights[f"{name}.bias"], strict=True)
+    ]
 
 
 def layer_norm(x, weights, name):
@@ -382,9 +390,7 @@ def test_the_loss_is_that_of_a_naive_second_implementation(seed):
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(7)))
     weights = {name: tensor.tolist() for name, tensor in model.state_dict().items()}
     draws = Step(seed).uniform("mask", (2, 2, 9)).tolist()
-    each = [
-        naive_loss(data.positions[b, :, m].tolist(), draws[b][m], weights, model.config) for b in range(2) for m in range(2)
-    ]
+    each = [naive_loss(data.positions[b, :, m].tolist(), draws[b][m], weights, model.config) for b in range(2) for m in range(2)]
     assert model.loss(data, Step(seed)).total.item() == pytest.approx(sum(each) / 4, rel=1e-5)
 
 

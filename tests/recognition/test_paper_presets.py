@@ -32,7 +32,9 @@ def ntu_files(folder, names):
     """One take a name; every second one shows two people, and in every third nobody is seen at first."""
     folder.mkdir()
     for i, name in enumerate(names):
-        bodies = [(100 + i, person(FRAMES, seed=i))] + ([(200 + i, person(FRAMES, seed=1000 + i) + [1.0, 0, 0])] if i % 2 else [])
+        bodies = [(100 + i, person(FRAMES, seed=i))]
+        if i % 2:
+            bodies.append((200 + i, person(FRAMES, seed=1000 + i) + np.array([1.0, 0, 0])))
         frames = [[(identity, joints[t]) for identity, joints in bodies] for t in range(FRAMES)]
         if i % 3 == 2:
             frames[:2] = [[], []]

@@ -18,7 +18,13 @@ from kinema.training.method import Step
 from kinema.verbs.train import changed
 
 ALL = [(method, preset) for method, presets in PRESETS.items() for preset in presets]
-SHRUNK = ["model.encoder.width=16", "model.encoder.depth=2", "model.encoder.heads=2", "model.decoder_depth=1", "model.decoder_width=16"]
+SHRUNK = [
+    "model.encoder.width=16",
+    "model.encoder.depth=2",
+    "model.encoder.heads=2",
+    "model.decoder_depth=1",
+    "model.decoder_width=16",
+]
 
 
 def shrunk(method, preset, *more):
@@ -28,7 +34,9 @@ def shrunk(method, preset, *more):
 
 def batch(rows=4, people=2, frames=16, joints=25):
     g = torch.Generator().manual_seed(3)
-    positions = torch.randn(rows, 1, people, joints, 3, generator=g) + 0.1 * torch.randn(rows, frames, people, joints, 3, generator=g).cumsum(1)
+    positions = torch.randn(rows, 1, people, joints, 3, generator=g) + 0.1 * torch.randn(
+        rows, frames, people, joints, 3, generator=g
+    ).cumsum(1)
     present = torch.ones(rows, people, dtype=torch.bool)
     if people > 1:
         positions[0, :, 1], present[0, 1] = 0, False
@@ -74,7 +82,7 @@ def test_any_value_anywhere_is_taken_or_refused_in_words(leaf, new):
     try:
         found = from_json(value, "config.json")
     except UserError as error:
-        assert str(error).startswith("config.json: ")
+        assert str(error).startswith("config.json: ")  # noqa: PT017 - both ends are fine
     else:
         assert from_json(to_json(found), "again") == found
 

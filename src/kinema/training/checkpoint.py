@@ -156,19 +156,20 @@ def newest(folder: Path, *, below: int | None = None) -> Checkpoint | None:
     Raises:
         CheckpointError: there are checkpoints, but none is whole.
     """
-    candidates = steps(folder)
-    damaged = 0
-    for path in candidates:
+    damaged: list[CheckpointError] = []
+    for path in steps(folder):
         try:
             found = read(path)
         except CheckpointError as error:
-            damaged += 1
-            _complain(f"{error}; trying the one before")
+            damaged.append(error)
             continue
         if below is None or found.state.stage < below:
+            for error in damaged:
+                _complain(f"{error}; going by {found.path.name} instead")
             return found
     if damaged:
-        raise CheckpointError(f"{folder / 'checkpoints'}: no usable checkpoint ({damaged} damaged); start again in another folder")
+        many = f"{damaged[0]}" + (f" and {len(damaged) - 1} more" if len(damaged) > 1 else "")
+        raise CheckpointError(f"{folder / 'checkpoints'}: no usable checkpoint ({many}); start again in another folder")
     return None
 
 

@@ -123,7 +123,8 @@ def _fabric(accelerator: str, devices: int, precision: str) -> Fabric:
         raise UserError(f"{cut.devices} CUDA devices were asked for, {present} are here; use --accelerator cpu or fewer --devices")
     if accelerator == "cuda" and precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise UserError("this GPU does not know bfloat16; use --precision 32")
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for name in ("lightning.fabric", "lightning.pytorch"):  # the second, where it is installed, takes over the first one's log
+        logging.getLogger(name).setLevel(logging.WARNING)
     # every parameter may be unused in some step, as with one process; torch then warns when all of them are used
     warnings.filterwarnings("ignore", message=".*find_unused_parameters=True was specified.*")
     # buffers change alike in all processes (`Method.after_step`), so none are sent round

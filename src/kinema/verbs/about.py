@@ -85,10 +85,10 @@ def doctor() -> None:
 def matrix_rate(dtype: torch.dtype, size: int = 1024, seconds: float = 0.3) -> float:
     """GFLOP/s of square matrix products on the CPU, the best of those that fit in `seconds`."""
     a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
-    a @ b
+    torch.matmul(a, b)
     best, end = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < end:
         start = time.perf_counter()
-        a @ b
+        torch.matmul(a, b)
         best = min(best, time.perf_counter() - start)
     return 2 * size**3 / best / 1e9

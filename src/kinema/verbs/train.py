@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data.store import Store
+from ..data.store import INDEX, Store
 from ..errors import UserError, unknown
 from ..recognition import import_weights as importing
 from ..recognition.recipes import Recipe, from_json, recipe, to_json
@@ -86,6 +86,8 @@ def train(
     if max_steps is not None and max_steps < 1:
         raise UserError(f"--max-steps {max_steps}: expected 1 or more")
     check_writable(out)
+    if (out / INDEX).exists():
+        raise UserError(f"{out}: holds a store, a run folder is another; choose another --out")
     store = Store.open(data)
     chosen = changed(recipe(method, preset, store.skeleton), changes, settings)
     result = pretrain(
