@@ -9,6 +9,8 @@ from torch.nn.functional import interpolate
 from kinema.data.augment import Mirror, Noise, Rotate, Shear, crop_resize
 from kinema.data.batches import ClipBatch, Crop, ResidentClips
 from kinema.errors import UserError
+from kinema.motion.clip import Clip
+from kinema.motion.skeletons import KINECT20
 from kinema.training.method import Step
 
 ORDER = tuple(SKELETON.mirror())
@@ -200,3 +202,16 @@ def test_a_batch_on_the_device_does_not_wait_for_it():
     finally:
         torch.cuda.set_sync_debug_mode("default")
     torch.testing.assert_close(batch.positions.cpu(), on_cpu.positions, atol=1e-5, rtol=1e-5)
+
+
+def test_cropped_views_are_the_same_in_every_call_and_lie_inside_the_clip() -> None:
+    rng = np.random.default_rng(3)
+    clips = [Clip(rng.standard_normal((t, 1, 20, 3)).astype(np.float32), KINECT20) for t in (1, 9, 40, 70)]
+    source = ResidentClips(clips, frames=16, people=1, batch_size=3, crop=Crop(minimum=8), shuffle=False)
+    first = torch.cat([b.positions for b in source.cropped(Step(5), 3)])
+    again = torch.cat([b.positions for b in source.cropped(Step(5), 2)])
+    assert torch.equal(first, again), "the size of a batch must not change a view"
+    assert not torch.equal(first, torch.cat([b.positions for b in source.cropped(Step(6), 3)]))
+    for clip, view in zip(clips, first, strict=True):
+        assert view.min() >= clip.positions.min() - 1e-5
+        assert view.max() <= clip.positions.max() + 1e-5

@@ -196,6 +196,12 @@ class ResidentClips:
         for rows in torch.arange(len(self), device=self.device).split(batch_size or self.batch_size):
             yield self._cut(rows, *self.crop.middle(self._lengths[rows]))
 
+    def cropped(self, step: Draws, batch_size: int | None = None) -> Iterator[ClipBatch]:
+        """All clips once, in their own order, each through a random training crop drawn by `step`, without augmentation."""
+        start, length = self.crop.draw(self._lengths, step)
+        for rows in torch.arange(len(self), device=self.device).split(batch_size or self.batch_size):
+            yield self._cut(rows, start[rows], length[rows])
+
     def _cut(self, rows: Tensor, start: Tensor, length: Tensor) -> ClipBatch:
         positions = crop_resize(self._flat, self._starts[rows] + start, length, self.frames)
         return ClipBatch(positions, (positions != 0).flatten(3).any(3).any(1), self._labels[rows], rows)

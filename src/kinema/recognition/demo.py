@@ -29,11 +29,12 @@ def demo_recipe() -> Recipe:
         base,
         preset="demo",
         model=replace(base.model, encoder=size, decoder_width=64, decoder_depth=1),
-        epochs=18,
+        epochs=26,
         optimiser=replace(base.optimiser, lr=2e-3),
         schedule=Schedule("cosine", warmup=1, final=0.05),
         pooling="mean",
-        supervision=replace(base.supervision, epochs=15, drop_path=0.0),
+        probe_views=0,
+        supervision=replace(base.supervision, epochs=8, drop_path=0.0),
     )
 
 

@@ -213,7 +213,12 @@ class Features:
             encoder = trained.encoder(weights=weights).to(self.device)
             recipe = trained.recipe
             self._known[key] = protocols.features(
-                encoder, self.task.clips, pooling=recipe.pooling, crop=recipe.crop, precision=recipe.precision
+                encoder,
+                self.task.clips,
+                pooling=recipe.pooling,
+                crop=recipe.crop,
+                views=recipe.probe_views,
+                precision=recipe.precision,
             )
         return self._known[key]
 

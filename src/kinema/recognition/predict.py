@@ -37,7 +37,14 @@ def embed(trained: Trained, clips: Sequence[Clip], *, device: str = "cpu", pooli
     recipe = trained.recipe
     prepared = [prepare(clip, recipe.preparation) for clip in clips]
     encoder = trained.encoder().to(device)
-    return protocols.features(encoder, prepared, pooling=pooling or recipe.pooling, crop=recipe.crop, precision=recipe.precision)
+    return protocols.features(
+        encoder,
+        prepared,
+        pooling=pooling or recipe.pooling,
+        crop=recipe.crop,
+        views=recipe.probe_views,
+        precision=recipe.precision,
+    )
 
 
 def save_features(path: Path, features: np.ndarray, names: Sequence[str], labels: Sequence[int]) -> None:

@@ -34,7 +34,8 @@ class Recipe:
         crop, augment: of training clips. batch_size: clips of one optimiser step. epochs: passes over the training split.
         optimiser, schedule: how it learns. accumulate: parts of a batch. ema: decay of averaged weights, or None.
         precision: ``32`` or ``bf16``. compile: torch.compile the loss.
-        pooling: how the linear probe and nearest neighbours see tokens. supervision: how fine-tuning runs.
+        pooling: how the linear probe and nearest neighbours see tokens. probe_views: random crops averaged with the middle one there.
+        supervision: how fine-tuning runs.
     """
 
     preset: str
@@ -52,9 +53,12 @@ class Recipe:
     precision: Literal["32", "bf16"] = "32"
     compile: bool = False
     pooling: Pooling = "mean"
+    probe_views: int = 0
     supervision: Supervision = field(default_factory=Supervision)
 
     def __post_init__(self) -> None:
+        if not 0 <= self.probe_views <= 100:
+            raise UserError(f"probe_views {self.probe_views}: expected 0 to 100")
         for name, learning in (("", self), ("supervision.", self.supervision)):
             if learning.batch_size < 1:
                 raise UserError(f"{name}batch_size {learning.batch_size}: expected 1 or more")
@@ -114,11 +118,13 @@ def small(skeleton: Skeleton) -> Recipe:
         preparation=Preparation(centre="first", yaw=True, people=1),
         crop=Crop(minimum=12),
         batch_size=32,
-        epochs=200,
+        epochs=100,
         schedule=Schedule("cosine", warmup=10, final=0.1),
         precision="bf16",
+        pooling="joints",
+        probe_views=4,
         supervision=Supervision(
-            epochs=60, batch_size=32, hidden=512, drop_path=0.1, crop=Crop(minimum=12), augment=(Rotate(0.3),), precision="bf16"
+            epochs=25, batch_size=32, hidden=512, drop_path=0.1, crop=Crop(minimum=12), augment=(Rotate(0.3),), precision="bf16"
         ),
     )
 

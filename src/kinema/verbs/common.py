@@ -37,11 +37,6 @@ def skeleton_of(text: str | Path) -> Skeleton:
     raise unknown("skeleton", name, SKELETONS)
 
 
-# LEAD TO THE HELPER WHO OWNS THIS FILE: by mistake I cut everything below here (check_writable, plain, read_clips, ...), sorry.
-# Please put your functions back. `device_of` lives in training/device.py now and returns a torch.device: import it from there.
-from ..training.device import device_of  # noqa: E402, F401
-
-
 def read_clips(source: Path, skeleton: Skeleton | None = None) -> Iterator[Clip]:
     """The clips of a motion file, or of all files of a folder or zip, one file in memory at a time.
 

@@ -18,7 +18,8 @@ from ..recognition.predict import embed as run_embed
 from ..recognition.predict import save_features
 from ..recognition.report import build_report
 from ..recognition.run import open_run
-from .common import check_writable, console, device_of, read_clips
+from ..training.device import device_of
+from .common import check_writable, console, read_clips
 
 
 def evaluate(
