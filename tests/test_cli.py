@@ -387,3 +387,17 @@ def test_a_store_is_no_run_folder(bad, made):
     before = snapshot(made.store)
     assert "holds a store, a run folder is another" in bad(*made.train, "--out", made.store)
     assert snapshot(made.store) == before
+
+
+def test_a_users_own_data_needs_no_out(good, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("a", "b", "c", "d"):
+        np.save(folder / f"{name}.npy", rng.standard_normal((12, 2, 3)).astype(np.float32))
+    (folder / "clips.csv").write_text("file,label\na.npy,left\nb.npy,right\nc.npy,left\nd.npy,right\n")
+    (folder / "my.json").write_text(json.dumps({"name": "stick", "joints": ["top", "tip"], "parents": [None, "top"]}))
+    monkeypatch.chdir(tmp_path)
+    good("data", "build", "mine", "--index", "mine/clips.csv", "--skeleton", "mine/my.json", "--workers", "1")
+    store = Store.open(tmp_path / "stores" / "mine")
+    assert (len(store), store.classes, store.skeleton.joints) == (4, ("left", "right"), ("top", "tip"))

@@ -62,7 +62,7 @@ def data_list() -> None:
 @verb("build", data_app)
 def data_build(
     source: Positional[Path],
-    out: Path,
+    out: Path | None = None,
     dataset: str | None = None,
     format: str | None = None,
     index: Path | None = None,
@@ -75,7 +75,7 @@ def data_build(
 
     Args:
         source: folder, zip or single file.
-        out: the store to make, a folder.
+        out: the store to make, a folder; default: stores/ and the name of the data set or of the source.
         dataset: name from `kinema data list`; gives format, classes and splits.
         format: format of the files, if it is no known data set; default: guessed.
         index: your own data: a CSV with the columns file and label (and subject, view, split, fps, start, end, caption if you have them).

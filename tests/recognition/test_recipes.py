@@ -13,7 +13,7 @@ from kinema.data.batches import ClipBatch
 from kinema.errors import UserError
 from kinema.motion.skeletons import COCO17, KINECT20, NTU25, SBU15, SMPL22
 from kinema.recognition.encoder import Encoder
-from kinema.recognition.recipes import PRESETS, build_method, from_json, recipe, to_json
+from kinema.recognition.recipes import PRESETS, build_method, from_json, parts, recipe, to_json
 from kinema.training.method import Step
 from kinema.verbs.train import changed
 
@@ -220,3 +220,14 @@ class TestContract:
         kept = [n for n, _ in model.named_parameters() if model.is_encoder_parameter(n)]
         assert {model.layer_of(n) for n in kept} == set(range(model.depth + 2))
         assert 0 < len(kept) < len(list(model.named_parameters()))
+
+
+def test_a_cpu_cuts_large_batches_and_only_those() -> None:
+    paper = recipe("mamp", "paper-ntu60", NTU25)
+    assert parts(paper, "cuda") == 1
+    assert parts(paper, "cpu") == 16  # 128 clips x 2 people x 750 tokens: 8 clips at once
+    assert parts(replace(paper, batch_size=2), "cpu") == 1
+    assert parts(replace(paper, batch_size=37), "cpu") == 37  # a prime can only be cut into single clips
+    assert parts(paper, "cpu", processes=4) == 4
+    assert parts(replace(paper, accumulate=3), "cpu") == 3
+    assert parts(recipe("mamp", "small", NTU25), "cpu") == 1

@@ -32,7 +32,8 @@ class Recipe:
         preset: the recipe function that made it. method: which paper.
         model: the method's own choices. preparation: what happens to clips first.
         crop, augment: of training clips. batch_size: clips of one optimiser step. epochs: passes over the training split.
-        optimiser, schedule: how it learns. accumulate: parts of a batch. ema: decay of averaged weights, or None.
+        optimiser, schedule: how it learns. ema: decay of averaged weights, or None.
+        accumulate: parts of a batch; None: as memory asks, see `parts`.
         precision: ``32`` or ``bf16``. compile: torch.compile the loss.
         pooling: how the linear probe and nearest neighbours see tokens. probe_views: random crops averaged with the middle one there.
         supervision: how fine-tuning runs.
@@ -48,7 +49,7 @@ class Recipe:
     epochs: float = 400
     optimiser: Optimiser = field(default_factory=Optimiser)
     schedule: Schedule = field(default_factory=lambda: Schedule("cosine", warmup=20, final=0.5))
-    accumulate: int = 1
+    accumulate: int | None = None
     ema: float | None = None
     precision: Literal["32", "bf16"] = "32"
     compile: bool = False
@@ -230,6 +231,20 @@ def from_json(value: Any, origin: object) -> Recipe:
         raise UserError(f"{origin}: not a recipe that this version knows ({reasons})") from error
 
 
-def supervise(recipe: Recipe, **changes: Any) -> Supervision:
-    """The recipe's supervision with some values changed."""
-    return replace(recipe.supervision, **changes)
+CPU_TOKENS = 16_000
+"""Tokens of people that a CPU works on at once: more gain no speed there, and cost 65 kB each at the published size."""
+
+
+def parts(recipe: Recipe, device: str, processes: int = 1) -> int:
+    """How many parts each process cuts its rows of a batch into. The result of a step does not depend on it, but for rounding."""
+    if recipe.accumulate is not None:
+        return recipe.accumulate
+    rows = recipe.batch_size // processes
+    if device != "cpu" or rows < 1:
+        return 1
+    t, j = recipe.model.encoder.grid
+    return next(
+        k
+        for k in range(1, rows + 1)
+        if rows % k == 0 and (rows // k * recipe.preparation.people * t * j <= CPU_TOKENS or k == rows)
+    )

@@ -20,9 +20,10 @@ from ..motion.skeleton import Skeleton
 from ..training.checkpoint import load_model
 from ..training.device import device_of
 from ..training.fit import Every, Result, fit
+from ..training.processes import layout
 from ..training.stage import Stage
 from .encoder import Encoder
-from .recipes import Recipe, build_method, from_json, to_json
+from .recipes import Recipe, build_method, from_json, parts, to_json
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ def pretrain(
     torch.manual_seed(seed)
     method = build_method(recipe)
     assert isinstance(method, Encoder)
+    device = device_of(accelerator)
     source = ResidentClips(
         clips,
         frames=method.frames,
@@ -87,7 +89,7 @@ def pretrain(
         crop=recipe.crop,
         augment=recipe.augment,
         seed=seed,
-        device=device_of(accelerator),
+        device=device,
     )
     stage = Stage(
         "pretrain",
@@ -96,7 +98,7 @@ def pretrain(
         recipe.epochs,
         recipe.optimiser,
         recipe.schedule,
-        accumulate=recipe.accumulate,
+        accumulate=parts(recipe, device.type, layout(devices).count),
         ema=recipe.ema,
     )
     config = {

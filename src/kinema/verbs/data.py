@@ -35,7 +35,7 @@ def _lines(dataset: Dataset) -> list[str]:
 
 def build_store(
     source: Path,
-    out: Path,
+    out: Path | None,
     dataset: str | None,
     format: str | None,
     index: Path | None,
@@ -53,6 +53,7 @@ def build_store(
         raise UserError(f"--workers {workers}: expected 1 or more")
     if index is not None and skeleton is None:
         raise UserError("--index needs --skeleton: a JSON with joints and parents, or the name of a known skeleton")
+    out = out or Path("stores") / (dataset or source.resolve().stem)
     check_writable(out)
     bones = None if skeleton is None else skeleton_of(skeleton)
     summary = build(
@@ -69,7 +70,7 @@ def build_store(
     )
     store = Store.open(out)
     print(plain("\n".join(summary.lines())))
-    print(f"{len(store.classes)} classes, skeleton {store.skeleton.name}")
+    print(f"{plain(out)}: {len(store.classes)} classes, skeleton {store.skeleton.name}")
 
 
 def check_store(path: Path, strict: bool) -> None:
