@@ -212,6 +212,6 @@ def test_cropped_views_are_the_same_in_every_call_and_lie_inside_the_clip() -> N
     again = torch.cat([b.positions for b in source.cropped(Step(5), 2)])
     assert torch.equal(first, again), "the size of a batch must not change a view"
     assert not torch.equal(first, torch.cat([b.positions for b in source.cropped(Step(6), 3)]))
-    for clip, view in zip(clips, first, strict=True):
-        assert view.min() >= clip.positions.min() - 1e-5
-        assert view.max() <= clip.positions.max() + 1e-5
+    for whole, view in zip(clips, first, strict=True):
+        assert view.min() >= whole.positions.min() - 1e-5
+        assert view.max() <= whole.positions.max() + 1e-5
