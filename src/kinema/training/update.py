@@ -114,7 +114,7 @@ class Update:
             )
         method = stage.method
         _synchronise_statistics(method, processes)
-        loss, self._step_type = (torch.compile(method.loss), _compiled_step()) if compile else (method.loss, Step)
+        loss, self._step_type = (torch.compile(method.loss), compiled_step()) if compile else (method.loss, Step)
         self._part = _Part(method, loss)
         method.to(processes.device)
         processes.copy_from_first([t.detach() for t in method.state_dict().values()])
@@ -258,7 +258,7 @@ def updating(fabric: Fabric, processes: Processes, stage: Stage, **options: Any)
         yield Update(fabric, processes, stage, **options)
 
 
-def _compiled_step() -> type[Step]:
+def compiled_step() -> type[Step]:
     """A Step whose draws stay outside compiled graphs: they hash and seed on the host, once a step."""
 
     outside = {name: torch.compiler.disable(getattr(Step, name)) for name in ("rng", "uniform", "normal")}
