@@ -243,7 +243,19 @@ def train_classifier(
     stage = Stage(protocol, model, source, how.epochs, how.optimiser, how.schedule)
     # the first weights are part of what the folder holds: another encoder must not find this one's classifier there
     config = {"protocol": protocol, "task": task.name, "seed": seed, "rows": digest(rows), "encoder": weights_digest(encoder)}
-    fit([stage], folder, seed=seed, config=config, precision=how.precision, resume=True, quiet=quiet, keep=1)
+    config["supervision"] = repr(how)  # crop, augmentation, head and decay too: `fit` knows only the optimiser's part
+    # on the encoder's own device: `auto` would move the model to a GPU that the caller declined, away from its clips
+    fit(
+        [stage],
+        folder,
+        seed=seed,
+        config=config,
+        precision=how.precision,
+        accelerator=device.type,
+        resume=True,
+        quiet=quiet,
+        keep=1,
+    )
     test = task.split.test
     tests = ResidentClips([task.clips[i] for i in test], labels=task.labels[test].tolist(), batch_size=128, shuffle=False, **shared)
     with evaluation_mode(model, how.precision):
