@@ -1,4 +1,4 @@
-"""How a block's branch joins the stream it reads from. Every transformer here takes one of these by name."""
+"""How a block's branch joins the stream it reads from. Every transformer here takes one of these as `residual=`."""
 
 from __future__ import annotations
 
@@ -8,23 +8,64 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from .hyper_connections import HyperConnection, HyperConnections
+
 ResidualKind = Literal["prenorm", "postnorm"]
+Residual = ResidualKind | HyperConnections
 
 
-def check_residual(kind: str) -> str:
-    """The kind itself.
+def check_residual(residual: Residual) -> Residual:
+    """The value itself.
 
     Raises:
-        ValueError: not a known kind.
+        ValueError: neither a known name nor hyper-connections.
     """
-    if kind not in get_args(ResidualKind):
-        raise ValueError(f"residual {kind!r}: expected one of {', '.join(get_args(ResidualKind))}")
-    return kind
+    if isinstance(residual, HyperConnections) or residual in get_args(ResidualKind):
+        return residual
+    raise ValueError(f"residual {residual!r}: expected one of {', '.join(get_args(ResidualKind))}, or HyperConnections(...)")
 
 
-def connect(kind: str, x: Tensor, norm: nn.Module, branch: Callable[[Tensor], Tensor]) -> Tensor:
-    """``x + branch(norm(x))`` (pre-norm) or ``norm(x + branch(x))`` (post-norm)."""
-    return x + branch(norm(x)) if kind == "prenorm" else norm(x + branch(x))
+def named_residual(name: str) -> Residual:
+    """``prenorm``, ``postnorm``, or the short name of hyper-connections such as ``dynamic-4``.
+
+    Raises:
+        ValueError: no such name.
+    """
+    if name in get_args(ResidualKind):
+        return name  # type: ignore[return-value]
+    try:
+        return HyperConnections.named(str(name))
+    except ValueError as error:
+        raise ValueError(
+            f"residual {name!r}: expected {', '.join(get_args(ResidualKind))}, or hyper-connections; {error}"
+        ) from error
+
+
+def connection(residual: Residual, dim: int, index: int) -> ResidualKind | HyperConnection:
+    """What connects the `index`-th branch of a network: a name, or a module with weights of its own.
+
+    Raises:
+        ValueError: see `check_residual`, `HyperConnection`.
+    """
+    residual = check_residual(residual)
+    return residual.connection(dim, index) if isinstance(residual, HyperConnections) else residual
+
+
+def connect(how: ResidualKind | HyperConnection, x: Tensor, norm: nn.Module, branch: Callable[[Tensor], Tensor]) -> Tensor:
+    """``x + branch(norm(x))`` (pre-norm), ``norm(x + branch(x))`` (post-norm), or the streams after ``branch(norm(read(x)))``."""
+    if isinstance(how, HyperConnection):
+        return how(x, lambda h: branch(norm(h)))
+    return x + branch(norm(x)) if how == "prenorm" else norm(x + branch(x))
+
+
+def enter(residual: Residual, x: Tensor) -> Tensor:
+    """At a network's entry: the streams of hyper-connections, or `x` itself."""
+    return residual.expand(x) if isinstance(residual, HyperConnections) else x
+
+
+def leave(residual: Residual, x: Tensor) -> Tensor:
+    """After a network's last block: one stream again."""
+    return residual.collapse(x) if isinstance(residual, HyperConnections) else x
 
 
 class DropPath(nn.Module):

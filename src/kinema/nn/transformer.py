@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import CrossAttention, SelfAttention
-from .residual import DropPath, ResidualKind, check_residual, connect
+from .residual import DropPath, Residual, connect, connection
 
 
 class MLP(nn.Module):
@@ -23,12 +23,13 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """Self-attention, then an MLP: `(B, N, D)` -> `(B, N, D)`.
+    """Self-attention, then an MLP: `(B, N, D)` -> `(B, N, D)`; with hyper-connections between `n` streams `(B, N, n, D)`.
 
     Args:
         dim: `D`. heads: attention heads. mlp_ratio: hidden width of the MLP / `D`. qkv_bias: bias of the attention inputs.
         drop_path: probability of dropping a branch for a sample while training.
-        residual: how branches join the stream, see `residual.connect`.
+        residual: how branches join the stream, see `residual.connect`; the network calls `enter` and `leave` around its blocks.
+        index: which block of the network this is, from 0 (hyper-connections start unequal by it).
     """
 
     def __init__(
@@ -38,10 +39,11 @@ class Block(nn.Module):
         mlp_ratio: float = 4.0,
         qkv_bias: bool = True,
         drop_path: float = 0.0,
-        residual: ResidualKind = "prenorm",
+        residual: Residual = "prenorm",
+        index: int = 0,
     ):
         super().__init__()
-        self.residual = check_residual(residual)
+        self.join1, self.join2 = (connection(residual, dim, 2 * index + i) for i in range(2))
         self.norm1 = nn.LayerNorm(dim)
         self.attn = SelfAttention(dim, heads, qkv_bias)
         self.norm2 = nn.LayerNorm(dim)
@@ -50,19 +52,22 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """One block."""
-        x = connect(self.residual, x, self.norm1, lambda y: self.drop_path(self.attn(y)))
-        return connect(self.residual, x, self.norm2, lambda y: self.drop_path(self.mlp(y)))
+        x = connect(self.join1, x, self.norm1, lambda y: self.drop_path(self.attn(y)))
+        return connect(self.join2, x, self.norm2, lambda y: self.drop_path(self.mlp(y)))
 
 
 class CrossBlock(nn.Module):
     """Queries attend over a context, then an MLP; queries do not see one another.
 
-    Shapes: queries `(B, Q, D)`, context `(B, N, D)` -> `(B, Q, D)`. Linear in `Q`, unlike a self-attention block.
+    Shapes: queries `(B, Q, D)` (streams of them: `(B, Q, n, D)`), context `(B, N, D)` -> as the queries. Linear in `Q`, unlike a
+    self-attention block.
     """
 
-    def __init__(self, dim: int, heads: int, mlp_ratio: float = 4.0, qkv_bias: bool = True, residual: ResidualKind = "prenorm"):
+    def __init__(
+        self, dim: int, heads: int, mlp_ratio: float = 4.0, qkv_bias: bool = True, residual: Residual = "prenorm", index: int = 0
+    ):
         super().__init__()
-        self.residual = check_residual(residual)
+        self.join1, self.join2 = (connection(residual, dim, 2 * index + i) for i in range(2))
         self.norm1 = nn.LayerNorm(dim)
         self.attn = CrossAttention(dim, heads, qkv_bias)
         self.norm2 = nn.LayerNorm(dim)
@@ -70,8 +75,8 @@ class CrossBlock(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """One block."""
-        x = connect(self.residual, x, self.norm1, lambda y: self.attn(y, context))
-        return connect(self.residual, x, self.norm2, self.mlp)
+        x = connect(self.join1, x, self.norm1, lambda y: self.attn(y, context))
+        return connect(self.join2, x, self.norm2, self.mlp)
 
 
 def xavier_init(module: nn.Module) -> None:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.augment import bone, motion
-from ..nn.residual import ResidualKind
+from ..nn.residual import Residual, enter, leave
 from ..nn.transformer import Block, xavier_init
 from ..training.method import Method
 
@@ -48,7 +48,7 @@ class TransformerConfig:
         coordinates: `C`. width: `D`. depth: blocks. heads: attention heads. mlp_ratio: MLP hidden width / `D`.
         frames: `T`. joints: `J`. frame_patch: frames of one token. joint_patch: joints of one token.
         qkv_bias: bias of queries, keys, values. drop_path: highest rate of dropped branches, rising linearly over the blocks.
-        residual: how branches join the stream.
+        residual: how branches join the stream: ``prenorm``, ``postnorm``, or `HyperConnections`.
         modality: what is seen of the joints: themselves, bone vectors, or their motion from frame to frame.
         bones: (child, parent) joint indices, for the bone modality.
     """
@@ -64,7 +64,7 @@ class TransformerConfig:
     joint_patch: int = 1
     qkv_bias: bool = True
     drop_path: float = 0.0
-    residual: ResidualKind = "prenorm"
+    residual: Residual = "prenorm"
     modality: Literal["joint", "bone", "motion"] = "joint"
     bones: tuple[tuple[int, int], ...] = ()
 
@@ -147,7 +147,8 @@ class SkeletonTransformer(Encoder):
         self.pos_embed = nn.Parameter(torch.zeros(1, 1, j, config.width))
         rates = torch.linspace(0, config.drop_path, config.depth).tolist()
         self.blocks = nn.ModuleList(
-            Block(config.width, config.heads, config.mlp_ratio, config.qkv_bias, rate, config.residual) for rate in rates
+            Block(config.width, config.heads, config.mlp_ratio, config.qkv_bias, rate, config.residual, i)
+            for i, rate in enumerate(rates)
         )
         self.norm = nn.LayerNorm(config.width)
 
@@ -174,9 +175,10 @@ class SkeletonTransformer(Encoder):
 
     def encode(self, tokens: Tensor) -> Tensor:
         """`(B, N, D)` -> `(B, N, D)`: all blocks and the final norm."""
+        tokens = enter(self.size.residual, tokens)
         for block in self.blocks:
             tokens = block(tokens)
-        return self.norm(tokens)
+        return self.norm(leave(self.size.residual, tokens))
 
     def tokens(self, x: Tensor) -> Tensor:
         """`(B, T, M, J, C)` -> `(B, M, T', J', D)`: every token seen."""

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.batches import ClipBatch
+from ..nn.decay import decayed
 from ..training.method import Losses, Method, Step
 from .encoder import Encoder
 
@@ -99,11 +100,12 @@ class Classifier(Method):
         """One group for each (layer, decayed or not)."""
         last = self.encoder.depth + 1
         groups: dict[tuple[int, bool], dict[str, Any]] = {}
+        takes = decayed(self)
         for name, parameter in self.named_parameters():
             if not parameter.requires_grad:
                 continue
             layer = self.encoder.layer_of(name.removeprefix("encoder.")) if name.startswith("encoder.") else last
-            bare = parameter.ndim <= 1 or name.endswith(".bias")
+            bare = not takes[name]
             group = groups.setdefault((layer, bare), {"params": [], "lr_scale": self.layer_decay ** (last - layer)})
             group["params"].append(parameter)
             if bare:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.batches import ClipBatch
+from ..nn.residual import enter, leave
 from ..nn.transformer import Block, CrossBlock
 from ..training.method import Losses, Step
 from .encoder import SkeletonTransformer, TransformerConfig, patchify, unpatchify
@@ -134,11 +135,11 @@ class MAMP(SkeletonTransformer):
             if config.decoder_depth > len(rates):
                 raise ValueError(f"decoder_depth {config.decoder_depth}: at most the encoder's depth {len(rates)}")
             self.decoder_blocks = nn.ModuleList(
-                Block(width, e.heads, e.mlp_ratio, e.qkv_bias, rates[i], e.residual) for i in range(config.decoder_depth)
+                Block(width, e.heads, e.mlp_ratio, e.qkv_bias, rates[i], e.residual, i) for i in range(config.decoder_depth)
             )
         else:
             self.decoder_blocks = nn.ModuleList(
-                CrossBlock(width, e.heads, e.mlp_ratio, e.qkv_bias, e.residual) for _ in range(config.decoder_depth)
+                CrossBlock(width, e.heads, e.mlp_ratio, e.qkv_bias, e.residual, i) for i in range(config.decoder_depth)
             )
         self.decoder_norm = nn.LayerNorm(width)
         self.decoder_pred = nn.Linear(width, e.patch)
@@ -178,19 +179,19 @@ class MAMP(SkeletonTransformer):
         seen = self.decoder_embed(latent)
         rows = (keep + torch.arange(b, device=keep.device)[:, None] * n).flatten()
         tokens = self.mask_token.to(seen.dtype).expand(b, n, -1).flatten(0, 1).index_copy(0, rows, seen.flatten(0, 1))
-        tokens = tokens.view(b, n, -1) + self.decoder_positions()
+        tokens = enter(self.size.residual, tokens.view(b, n, -1) + self.decoder_positions())
         for block in self.decoder_blocks:
             tokens = block(tokens)
-        return self.decoder_pred(self.decoder_norm(tokens))
+        return self.decoder_pred(self.decoder_norm(leave(self.size.residual, tokens)))
 
     def decode_queries(self, latent: Tensor, keep: Tensor, queries: Tensor) -> Tensor:
         """The cross-attention decoder: predictions `(B, Q, P)` at token ids `(B, Q)` from the encoder's output at `keep`."""
         positions = self.decoder_positions()[0]
         context = self.decoder_embed(latent) + positions[keep]
-        tokens = self.mask_token + positions[queries]
+        tokens = enter(self.size.residual, self.mask_token + positions[queries])
         for block in self.decoder_blocks:
             tokens = block(tokens, context)
-        return self.decoder_pred(self.decoder_norm(tokens))
+        return self.decoder_pred(self.decoder_norm(leave(self.size.residual, tokens)))
 
     def predict(self, x: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """`(B, T, J, C)`, draws `(B, N)` -> predictions `(B, Q, P)`, their token ids `(B, Q)`, kept ids `(B, K)`.

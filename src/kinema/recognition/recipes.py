@@ -16,6 +16,8 @@ from ..data.batches import Crop
 from ..errors import UserError, unknown
 from ..motion.prepare import Preparation
 from ..motion.skeleton import Skeleton
+from ..nn.hyper_connections import HyperConnections
+from ..nn.residual import Residual, named_residual
 from ..training.method import Method, Optimiser, Schedule
 from .encoder import TransformerConfig
 from .mamp import MAMP, MAMPConfig
@@ -186,6 +188,10 @@ def build_method(recipe: Recipe, drop_path: float = 0.0) -> Method:
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
     configure_tagged_union(Augmentations, converter, tag_name="kind")
+    converter.register_structure_hook(
+        Residual,
+        lambda value, _: named_residual(value) if not isinstance(value, dict) else converter.structure(value, HyperConnections),
+    )
     # without these cattrs would cut 2.5 to 2 and take any value for true
     for kind in (int, float, bool, str):
         converter.register_structure_hook(kind, _exactly)

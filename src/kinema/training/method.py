@@ -11,6 +11,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from ..nn.decay import decayed
+
 
 @dataclass(frozen=True)
 class Losses:
@@ -122,11 +124,13 @@ class Method(nn.Module):
 
 
 def decay_groups(module: nn.Module) -> list[dict[str, Any]]:
-    """Two groups: weight decay on everything but biases and other one-dimensional parameters (MAMP, and most of the field)."""
+    """Two groups: with weight decay and without, see `nn.decay.decayed`."""
+    takes = decayed(module)
     named = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
-    bare = [p for n, p in named if p.ndim <= 1 or n.endswith(".bias")]
-    skip = {id(p) for p in bare}
-    groups = [{"params": [p for _, p in named if id(p) not in skip]}, {"params": bare, "weight_decay": 0.0}]
+    groups = [
+        {"params": [p for n, p in named if takes[n]]},
+        {"params": [p for n, p in named if not takes[n]], "weight_decay": 0.0},
+    ]
     return [g for g in groups if g["params"]]
 
 
