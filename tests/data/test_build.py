@@ -125,8 +125,26 @@ def test_nothing_to_read_is_told(tmp_path):
     with pytest.raises(UserError, match="no files"):
         make(tmp_path / "empty", tmp_path / "s")
     raw = fake_format.folder(tmp_path / "raw", 3, bad="torn")
-    with pytest.raises(UserError, match="none of 3 files could be read; the first: clip000: torn"):
-        make(raw, tmp_path / "s")
+    for workers in (1, 2):
+        with pytest.raises(UserError, match="none of 3 files could be read; the first: clip000: torn"):
+            make(raw, tmp_path / "s", workers=workers)
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["empty", "raw"]
+
+
+def test_a_build_that_read_nothing_leaves_nothing_and_others_keep_what_they_read(tmp_path):
+    work = tmp_path / ".s.building"
+    raw = fake_format.folder(tmp_path / "raw", 20)
+    (raw / "clip000.json").write_text(json.dumps({"bad": "torn"}))
+    with pytest.raises(FormatError, match=r"clip000.*torn"):
+        make(raw, tmp_path / "s", strict=True)
+    assert not work.exists()
+    fake_format.folder(tmp_path / "later", 20)
+    (tmp_path / "later" / "clip012.json").write_text(json.dumps({"bad": "torn"}))
+    with pytest.raises(FormatError, match=r"clip012.*torn"):
+        make(tmp_path / "later", tmp_path / "s", strict=True)
+    assert len(Store.open(work / "part-000000")) == 8
+    assert make(tmp_path / "later", tmp_path / "s").resumed == 8
+    assert not work.exists()
 
 
 def test_wrong_options_are_told(tmp_path):
@@ -146,8 +164,10 @@ def test_wrong_options_are_told(tmp_path):
 
 def test_a_second_build_of_the_same_store_is_refused(tmp_path):
     raw = fake_format.folder(tmp_path / "raw", 3)
-    with build_module._work_folder(tmp_path / ".s.building", "x"), pytest.raises(UserError, match="another build"):
-        make(raw, tmp_path / "s")
+    with build_module._work_folder(tmp_path / ".s.building", "x"):
+        with pytest.raises(UserError, match="another build"):
+            make(raw, tmp_path / "s")
+        assert (tmp_path / ".s.building").exists()  # it is the other's
 
 
 def test_our_own_mistakes_are_not_hidden_and_name_the_file(tmp_path):

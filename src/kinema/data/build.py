@@ -183,7 +183,10 @@ def _fingerprint(label: str, known: Dataset | None, jobs: Sequence[Job]) -> str:
 
 @contextmanager
 def _work_folder(work: Path, fingerprint: str) -> Iterator[None]:
-    """Holds the work folder alone; chunks of another source or version in it are deleted."""
+    """Holds the work folder alone; chunks of another source or version in it are deleted.
+
+    After an error it stays, to be continued, unless no clip has been read into it.
+    """
     try:
         work.mkdir(parents=True, exist_ok=True)
         handle = open(work / "lock", "w")
@@ -204,7 +207,13 @@ def _work_folder(work: Path, fingerprint: str) -> Iterator[None]:
                 if old.name != "lock":
                     shutil.rmtree(old) if old.is_dir() else old.unlink()
             write_json(stamp, fingerprint)
-        yield
+        try:
+            yield
+        except BaseException:
+            if not any(work.glob("part-*/")):
+                handle.close()  # Windows deletes no open file
+                shutil.rmtree(work, ignore_errors=True)
+            raise
 
 
 class _Rate(ProgressColumn):

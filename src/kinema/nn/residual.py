@@ -12,6 +12,9 @@ from .hyper_connections import HyperConnection, HyperConnections
 
 ResidualKind = Literal["prenorm", "postnorm"]
 Residual = ResidualKind | HyperConnections
+"""How all branches of a network are connected."""
+Join = ResidualKind | HyperConnection
+"""How one branch is connected."""
 
 
 def check_residual(residual: Residual) -> Residual:
@@ -41,7 +44,7 @@ def named_residual(name: str) -> Residual:
         ) from error
 
 
-def connection(residual: Residual, dim: int, index: int) -> ResidualKind | HyperConnection:
+def connection(residual: Residual, dim: int, index: int) -> Join:
     """What connects the `index`-th branch of a network: a name, or a module with weights of its own.
 
     Raises:
@@ -51,7 +54,7 @@ def connection(residual: Residual, dim: int, index: int) -> ResidualKind | Hyper
     return residual.connection(dim, index) if isinstance(residual, HyperConnections) else residual
 
 
-def connect(how: ResidualKind | HyperConnection, x: Tensor, norm: nn.Module, branch: Callable[[Tensor], Tensor]) -> Tensor:
+def connect(how: Join, x: Tensor, norm: nn.Module, branch: Callable[[Tensor], Tensor]) -> Tensor:
     """``x + branch(norm(x))`` (pre-norm), ``norm(x + branch(x))`` (post-norm), or the streams after ``branch(norm(read(x)))``."""
     if isinstance(how, HyperConnection):
         return how(x, lambda h: branch(norm(h)))

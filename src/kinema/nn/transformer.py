@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import CrossAttention, SelfAttention
-from .residual import DropPath, Residual, connect, connection
+from .residual import DropPath, Join, Residual, connect, connection
 
 
 class MLP(nn.Module):
@@ -43,7 +43,8 @@ class Block(nn.Module):
         index: int = 0,
     ):
         super().__init__()
-        self.join1, self.join2 = (connection(residual, dim, 2 * index + i) for i in range(2))
+        self.join1: Join = connection(residual, dim, 2 * index)
+        self.join2: Join = connection(residual, dim, 2 * index + 1)
         self.norm1 = nn.LayerNorm(dim)
         self.attn = SelfAttention(dim, heads, qkv_bias)
         self.norm2 = nn.LayerNorm(dim)
@@ -67,7 +68,8 @@ class CrossBlock(nn.Module):
         self, dim: int, heads: int, mlp_ratio: float = 4.0, qkv_bias: bool = True, residual: Residual = "prenorm", index: int = 0
     ):
         super().__init__()
-        self.join1, self.join2 = (connection(residual, dim, 2 * index + i) for i in range(2))
+        self.join1: Join = connection(residual, dim, 2 * index)
+        self.join2: Join = connection(residual, dim, 2 * index + 1)
         self.norm1 = nn.LayerNorm(dim)
         self.attn = CrossAttention(dim, heads, qkv_bias)
         self.norm2 = nn.LayerNorm(dim)

@@ -57,10 +57,8 @@ def demo(folder: Path, *, seeds: tuple[int, ...] = SEEDS, say: Callable[[str], N
             raise KeyboardInterrupt
     runs = [open_run(folder / f"seed-{seed}") for seed in seeds]
     probes = ("linear", "knn", "random-linear", "random-knn", "raw-linear", "raw-knn")
-    found = evaluate(runs, store, "subject", probes, folder / "protocols", say=say)
     # training from scratch is the slowest part: one seed of it
-    supervised = evaluate(runs[:1], store, "subject", ("scratch",), folder / "protocols", say=say)
-    found = replace(found, rows=(*found.rows, *supervised.rows))
+    found = evaluate(runs, store, "subject", (*probes, "scratch"), folder / "protocols", once=("scratch",), say=say)
     example = store.clip(int(found.split.test[0]))
     build_report(folder / "report.html", found, runs, example, title="Kinema demo: MAMP on the stage")
     save_metrics(found, folder / "metrics.json", seconds=round(time.perf_counter() - start, 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -155,6 +155,7 @@ def evaluate(
     wanted: Sequence[str],
     folder: Path,
     *,
+    once: Collection[str] = (),
     epochs: int | None = None,
     device: str = "cpu",
     say: Callable[[str], None] = lambda text: None,
@@ -164,11 +165,14 @@ def evaluate(
     Args:
         runs: of one recipe, different seeds. store, split: what is measured on.
         wanted: names in `PROTOCOLS`. folder: where classifiers train and results are cached; asking again repeats nothing.
+        once: those of `wanted` that are measured for the first run only.
         epochs: of every trained classifier instead of the recipe's. device: of the networks. say: told about progress.
 
     Raises:
-        UserError: an unknown protocol or split, runs that differ in their recipe, data that does not fit.
+        UserError: nothing to measure, an unknown protocol or split, runs that differ in their recipe, data that does not fit.
     """
+    if not runs or not wanted:
+        raise UserError(f"nothing to measure: name at least one {'protocol' if runs else 'run'}; protocols: {', '.join(PROTOCOLS)}")
     for name in wanted:
         if name not in PROTOCOLS:
             raise unknown("protocol", name, PROTOCOLS)
@@ -178,6 +182,7 @@ def evaluate(
             raise UserError(
                 f"{other.folder}: another recipe than {first.folder}; runs that are averaged may differ in their seed only"
             )
+        check_fits(other, store)
     if len({r.seed for r in runs}) < len(runs):
         raise UserError("two of the runs have the same seed: their average would look more certain than it is")
     task = make_task(first, store, split)
@@ -186,8 +191,8 @@ def evaluate(
     for name in wanted:
         scores = []
         for number, trained in enumerate(runs):
-            if name.startswith("raw-") and number:
-                continue  # no network, no seed: one number
+            if number and (name in once or name.startswith("raw-")):
+                continue  # raw: no network, no seed, so one number
             start = time.perf_counter()
             score = _measure(name, trained, task, cache, Path(folder) / f"{name}-seed{trained.seed}", epochs)
             scores.append(replace(score, protocol=name, seconds=time.perf_counter() - start))
@@ -212,7 +217,7 @@ class Features:
         if key not in self._known:
             encoder = trained.encoder(weights=weights).to(self.device)
             recipe = trained.recipe
-            self._known[key] = protocols.features(
+            table = protocols.features(
                 encoder,
                 self.task.clips,
                 pooling=recipe.pooling,
@@ -220,6 +225,13 @@ class Features:
                 views=recipe.probe_views,
                 precision=recipe.precision,
             )
+            if not np.isfinite(table).all():
+                what = "trained" if weights else "random"
+                raise UserError(
+                    f"{trained.folder}: with its {what} weights the features of some clips are not finite; "
+                    "did the training diverge? Train again with a lower rate (--lr), or in full precision (--precision 32)"
+                )
+            self._known[key] = table
         return self._known[key]
 
     def raw(self) -> np.ndarray:
