@@ -24,7 +24,12 @@ PAPERS = (
     ("MotionRL", "generation", "not yet", ""),
     ("JOINT", "segmentation", "not yet", ""),
     ("ShadowSAM (Detect Any Shadow)", "segmentation", "not yet", ""),
-    ("Hyper-Connections", "building block", "in every transformer, in your own network", "kinema train mamp --set model.encoder.residual=dynamic-4"),
+    (
+        "Hyper-Connections",
+        "building block",
+        "in every transformer, in your own network",
+        "kinema train mamp --set model.encoder.residual=dynamic-4",
+    ),
 )
 """Paper, room, what works today, command."""
 
