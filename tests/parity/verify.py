@@ -17,6 +17,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).parent))
+from cases_cmd import run_cmd_aug, run_cmd_bigru, run_cmd_loss, run_cmd_moco
 from cases_hyper import (
     run_deepseek,
     run_fraction,
@@ -38,6 +39,10 @@ CASES: dict[str, Callable[[Arrays, Arrays, dict], Arrays]] = {
     "mamp_data": lambda inputs, weights, spec: run_mamp_data(inputs, spec),
     "ntu_raw": lambda inputs, weights, spec: run_ntu_raw(inputs, spec),
     "cmd_prenorm": lambda inputs, weights, spec: run_cmd_prenorm(inputs, spec),
+    "cmd_bigru": run_cmd_bigru,
+    "cmd_loss": run_cmd_loss,
+    "cmd_moco": run_cmd_moco,
+    "cmd_aug": lambda inputs, weights, spec: run_cmd_aug(inputs, spec),
     "hc_paper_shc": run_hc_paper,
     "hc_paper_dhc_ln": run_hc_paper,
     "hc_paper_dhc_ln_notanh": run_hc_paper,

@@ -185,6 +185,55 @@ class Shear:
 
 
 @dataclass(frozen=True)
+class CorruptJoints:
+    """CMD's joint corruption: in each clip `count` joints, in all frames and people, are zero or turned by a random matrix.
+
+    Which of the two is a fair coin a clip; the matrix has entries U(-1, 1) and is applied to row vectors, ``p C``. With probability `p`
+    a clip is corrupted at all.
+
+    Raises:
+        UserError: `count` is more than the joints, or positions are not 3D.
+    """
+
+    count: int = 15
+    p: float = 1.0
+    purpose: str = "corrupt"
+
+    def __call__(self, positions: Tensor, step: Draws) -> Tensor:
+        """`(B, T, M, J, 3)` -> the same shape."""
+        rows, joints = len(positions), positions.shape[3]
+        if not 0 <= self.count <= joints:
+            raise UserError(f"CorruptJoints: count {self.count}, but there are {joints} joints")
+        order = step.uniform(f"{self.purpose}.joints", (rows, joints)).argsort(1).argsort(1)
+        zero = step.uniform(f"{self.purpose}.zero", (rows,)) < 0.5
+        chosen = step.uniform(f"{self.purpose}.chosen", (rows,)) < self.p
+        matrices = step.uniform(self.purpose, (rows, 3, 3), -1, 1).to(positions.device)
+        hit = ((order < self.count) & chosen[:, None]).to(positions.device)[:, None, None, :, None]
+        # `transform` takes matrices for column vectors
+        changed = transform(positions, matrices.transpose(1, 2) * _rows(~zero, matrices))
+        return torch.where(hit, changed, positions)
+
+
+@dataclass(frozen=True)
+class ShearOrCorrupt:
+    """CMD's spatial augmentation of a view: with probability `p` either shear (`beta` 1) or joint corruption, by a fair coin."""
+
+    p: float = 0.5
+    beta: float = 1.0
+    joints: int = 15
+    purpose: str = "spatial"
+
+    def __call__(self, positions: Tensor, step: Draws) -> Tensor:
+        """`(B, T, M, J, 3)` -> the same shape."""
+        rows = len(positions)
+        sheared = Shear(self.beta, purpose=f"{self.purpose}.shear")(positions, step)
+        corrupted = CorruptJoints(self.joints, purpose=f"{self.purpose}.corrupt")(positions, step)
+        coin = _rows(step.uniform(f"{self.purpose}.which", (rows,)) < 0.5, positions)
+        chosen = _rows(step.uniform(f"{self.purpose}.chosen", (rows,)) < self.p, positions)
+        return torch.where(chosen, torch.where(coin, sheared, corrupted), positions)
+
+
+@dataclass(frozen=True)
 class JointDrop:
     """Each joint of a clip is zero in all frames and people with probability `p`."""
 

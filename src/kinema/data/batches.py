@@ -40,6 +40,26 @@ class ClipBatch:
         return ClipBatch(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
 
 
+@dataclass(frozen=True, eq=False)
+class ViewBatch:
+    """Two views of the same clips, each cropped and augmented by draws of its own.
+
+    Attributes:
+        first, second: `(B, T, M, J, C)` float32. index: `(B,)` int64, as in `ClipBatch`.
+    """
+
+    first: Tensor
+    second: Tensor
+    index: Tensor
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def to(self, device: torch.device | str) -> ViewBatch:
+        """The same batch on another device."""
+        return ViewBatch(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+
+
 class Place(Draws, Protocol):
     """What of a training step is used here: its draws, where it lies in the run and which rows it works on."""
 
@@ -96,6 +116,19 @@ class Crop:
         """`(B,)` starts and lengths of the evaluation crop."""
         bias = ((1 - self.evaluation) * frames.double() / 2).long()
         return bias, frames - 2 * bias
+
+
+@dataclass(frozen=True)
+class _Second:
+    """A step whose draws do not depend on those under the same purposes of the step itself."""
+
+    step: Draws
+
+    def uniform(self, purpose: str, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0) -> Tensor:
+        return self.step.uniform(f"second.{purpose}", shape, low, high)
+
+    def normal(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
+        return self.step.normal(f"second.{purpose}", shape)
 
 
 class ResidentClips:
@@ -190,6 +223,18 @@ class ResidentClips:
         for augmentation in self.augment:
             positions = augmentation(positions, step)
         return ClipBatch(positions, batch.present, batch.label, batch.index)
+
+    def views(self, step: Place) -> ViewBatch:
+        """Two views of the rows of this step's shard; the second draws under purposes of its own."""
+        rows = self.rows(step)
+        found: list[Tensor] = []
+        for draws in (step, _Second(step)):
+            start, length = self.crop.draw(self._lengths[rows], draws)
+            positions = crop_resize(self._flat, self._starts[rows] + start, length, self.frames)
+            for augmentation in self.augment:
+                positions = augmentation(positions, draws)
+            found.append(positions)
+        return ViewBatch(*found, rows)
 
     def ordered(self, batch_size: int | None = None) -> Iterator[ClipBatch]:
         """All clips once, in their own order, with the evaluation crop and without augmentation; the last batch may be smaller."""
