@@ -6,12 +6,36 @@ from fake_format import SKELETON
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kinema.data.augment import JointDrop, Mirror, Noise, Rotate, Scale, Shear, Yaw, bone, mirrored, motion, rotation
+from kinema.data.augment import (
+    CorruptJoints,
+    JointDrop,
+    Mirror,
+    Noise,
+    Rotate,
+    Scale,
+    Shear,
+    ShearOrCorrupt,
+    Yaw,
+    bone,
+    mirrored,
+    motion,
+    rotation,
+)
 from kinema.errors import UserError
 from kinema.training.method import Step
 
 ORDER = tuple(SKELETON.mirror())
-ALL = [Rotate(), Yaw(), Mirror(ORDER), Shear(), JointDrop(0.5), Noise(0.1), Scale()]
+ALL = [
+    Rotate(),
+    Yaw(),
+    Mirror(ORDER),
+    Shear(),
+    JointDrop(0.5),
+    CorruptJoints(2),
+    ShearOrCorrupt(1.0, joints=2),
+    Noise(0.1),
+    Scale(),
+]
 
 
 def batch(rows=3, frames=4, coordinates=3, seed=0):
@@ -105,3 +129,30 @@ def test_two_dimensions_cannot_be_turned_but_mirrored():
     with pytest.raises(UserError, match="2 coordinates"):
         Rotate()(x, Step(0))
     assert Mirror(ORDER, 1.0)(x, Step(0)).shape == x.shape
+
+
+def test_corruption_hits_so_many_joints_and_is_zero_or_one_matrix_a_clip():
+    x = torch.rand(400, 2, 2, 4, 3) + 0.5
+    y = CorruptJoints(3)(x, Step(0))
+    changed = (y != x).any(-1)
+    assert torch.equal(changed, changed[:, :1, :1].expand_as(changed))  # the same joints in all frames and people
+    assert (changed[:, 0, 0].sum(1) == 3).all()
+    assert changed[:, 0, 0].float().mean(0).sub(0.75).abs().max() < 0.08
+    zero = torch.tensor([not row[hit].any() for row, hit in zip(y, changed, strict=True)])
+    assert 0.42 < zero.float().mean() < 0.58
+    row = int((~zero).nonzero()[0])
+    before, after = x[row][changed[row]], y[row][changed[row]]
+    solved = torch.linalg.lstsq(before, after).solution
+    assert solved.abs().max() <= 1
+    torch.testing.assert_close(before @ solved, after, atol=1e-4, rtol=1e-4)
+    with pytest.raises(UserError, match="count 5, but there are 4 joints"):
+        CorruptJoints(5)(x, Step(0))
+
+
+def test_a_view_is_left_sheared_or_corrupted():
+    x = torch.rand(600, 1, 1, 4, 3) + 0.5
+    y = ShearOrCorrupt(0.5, 1.0, 2)(x, Step(1))
+    hit = (y != x).any(-1).flatten(1).sum(1)
+    shares = [(hit == n).float().mean().item() for n in (0, 2, 4)]
+    assert sum(shares) == pytest.approx(1)
+    assert shares == pytest.approx([0.5, 0.25, 0.25], abs=0.07)

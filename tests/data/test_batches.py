@@ -215,3 +215,20 @@ def test_cropped_views_are_the_same_in_every_call_and_lie_inside_the_clip() -> N
     for whole, view in zip(clips, first, strict=True):
         assert view.min() >= whole.positions.min() - 1e-5
         assert view.max() <= whole.positions.max() + 1e-5
+
+
+def test_two_views_are_of_the_same_clips_and_differ():
+    plain = source(12, 6, augment=(Rotate(), Shear()))
+    step = steps(1, 2)
+    pair, single = plain.views(step), plain.batch(step)
+    assert torch.equal(pair.first, single.positions)  # the first view is the batch itself
+    assert torch.equal(pair.index, single.index)
+    assert pair.second.shape == pair.first.shape
+    assert all(not torch.equal(a, b) for a, b in zip(pair.first, pair.second, strict=True))
+    assert torch.equal(pair.second, plain.views(step).second)
+    halves = [plain.views(steps(1, 2, shard, 2)) for shard in range(2)]
+    assert torch.equal(torch.cat([half.second for half in halves]), pair.second)
+    still = source(12, 6, crop=Crop(1, 1)).views(step)
+    assert torch.equal(still.first, still.second)  # whole clips without augmentation
+    assert pair.to("meta").second.device.type == "meta"
+    assert len(pair) == 6

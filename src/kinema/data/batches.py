@@ -234,7 +234,7 @@ class ResidentClips:
             for augmentation in self.augment:
                 positions = augmentation(positions, draws)
             found.append(positions)
-        return ViewBatch(*found, rows)
+        return ViewBatch(found[0], found[1], rows)
 
     def ordered(self, batch_size: int | None = None) -> Iterator[ClipBatch]:
         """All clips once, in their own order, with the evaluation crop and without augmentation; the last batch may be smaller."""

@@ -36,10 +36,8 @@ def follow(key: nn.Module, query: nn.Module, momentum: float) -> None:
 
     Buffers stay the key encoder's own, as in the published code.
     """
-    mine: list[Tensor] = list(key.parameters())
-    theirs: list[Tensor] = list(query.parameters())
-    torch._foreach_mul_(mine, momentum)
-    torch._foreach_add_(mine, theirs, alpha=1 - momentum)
+    for mine, theirs in zip(key.parameters(), query.parameters(), strict=True):
+        mine.lerp_(theirs, 1 - momentum)
 
 
 def contrast_logits(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> Tensor:

@@ -41,6 +41,9 @@ class Adapter:
         width: features of the block's input; by default found from its first layer, see `infer_width`.
         probe: whether a block is believed only after it gave the same as its branches for a random input. For classes known by their
             attributes alone.
+
+    Raises:
+        ValueError: no branches, or one string in place of several.
     """
 
     branches: tuple[str, ...] | Callable[[Any], tuple[str, ...]]
@@ -48,6 +51,13 @@ class Adapter:
     whole: Callable[[Any], str] = _in_branches
     width: Callable[[Any], int] | None = None
     probe: bool = False
+
+    def __post_init__(self) -> None:
+        if callable(self.branches):
+            return
+        if isinstance(self.branches, str) or not self.branches:
+            raise ValueError(f"Adapter: branches {self.branches!r}: expected their names, such as ('attention', 'mlp')")
+        object.__setattr__(self, "branches", tuple(self.branches))  # a list could not be hashed
 
     def names(self, block: nn.Module) -> tuple[str, ...]:
         """The branches of this block."""

@@ -40,7 +40,7 @@ class Place:
             return x
         if x.is_nested:
             raise ValueError(f"{self.name}: got a nested tensor, expected a padded one with a mask")
-        if x.shape[self.channel_dim] != self.dim:
+        if x.ndim <= self.channel_dim or x.shape[self.channel_dim] != self.dim:
             raise ValueError(f"{self.name}: got {tuple(x.shape)}, expected {self.dim} features on axis {self.channel_dim}")
         return self.how.expand(x, self.channel_dim)
 

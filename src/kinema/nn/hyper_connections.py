@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from . import hyper_ops
-from .hyper_kernels import Statics, coefficients
+from .hyper_kernels import Statics, coefficients, wide
 from .hyper_ops import Norm
 
 Kind = Literal["static", "dynamic", "manifold", "fraction", "static-fraction"]
@@ -111,7 +111,7 @@ class HyperConnections:
 
     def expand(self, x: Tensor, channel_dim: int = -1) -> Tensor:
         """At the network's entry: `(..., D)` -> `(..., n, D)`, copies as a view. Under autocast, streams take its dtype."""
-        if torch.is_autocast_enabled(x.device.type):
+        if not x.is_meta and torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
         return expand(x, self.n, channel_dim) if self.streams else x
 
@@ -122,17 +122,23 @@ class HyperConnections:
 
 def expand(x: Tensor, n: int, channel_dim: int = -1) -> Tensor:
     """`n` equal streams as a view: `(..., D)` -> `(..., n, D)`, or with `channel_dim` 1 `(B, C, ...)` -> `(B, n, C, ...)`."""
-    at = -2 if channel_dim == -1 else channel_dim
+    at = -2 if _checked_axis(channel_dim) == -1 else channel_dim
     axis = x.ndim - 1 if channel_dim == -1 else channel_dim
     x = x.unsqueeze(at)
     return x.expand(*x.shape[:axis], n, *x.shape[axis + 1 :])
 
 
 def collapse(streams: Tensor, how: Literal["sum", "mean"] = "sum", channel_dim: int = -1) -> Tensor:
-    """The streams' sum or mean, added up in float32: `(..., n, D)` -> `(..., D)`."""
-    axis = -2 if channel_dim == -1 else channel_dim
-    total = streams.sum(axis, dtype=torch.float32) if how == "sum" else streams.mean(axis, dtype=torch.float32)
+    """The streams' sum or mean, added up in float32 or better: `(..., n, D)` -> `(..., D)`."""
+    axis = -2 if _checked_axis(channel_dim) == -1 else channel_dim
+    total = streams.sum(axis, dtype=wide(streams)) if how == "sum" else streams.mean(axis, dtype=wide(streams))
     return total.to(streams.dtype)
+
+
+def _checked_axis(channel_dim: int) -> int:
+    if channel_dim != -1 and channel_dim < 1:
+        raise ValueError(f"channel_dim {channel_dim}: expected -1 or a positive axis (0 is the batch)")
+    return channel_dim
 
 
 class Coefficients(NamedTuple):
@@ -195,37 +201,49 @@ class HyperConnection(nn.Module):
         HyperConnections(n, kind, norm, gain, tanh, "sum", sinkhorn, iterations, recompute)  # checks the values
         if dim < 1 or index < 0:
             raise ValueError(f"dim {dim}, index {index}: expected a width of 1 or more and an index of 0 or more")
-        if channel_dim != -1 and channel_dim < 1:
-            raise ValueError(f"channel_dim {channel_dim}: expected -1 or a positive axis (0 is the batch)")
         self.dim, self.n, self.index, self.kind, self.tanh = dim, n, index, kind, tanh
         self.norm: Norm = norm
         self.sinkhorn, self.iterations, self.recompute = sinkhorn, iterations, recompute
-        self.channel_dim, self.check = channel_dim, check
+        self.channel_dim, self.check = _checked_axis(channel_dim), check
         self.fractions = kind in ("fraction", "static-fraction")
         if self.fractions and dim % n:
             raise ValueError(f"width {dim} is not divisible by {n} fractions")
-        if kind == "manifold":
-            self._start_manifold()
-            return
-        width, targets = (dim // n, n) if self.fractions else (dim, 1)
-        eye = torch.eye(n)
-        self.static_read = nn.Parameter(eye.clone() if self.fractions else eye[:, [index % n]])
-        self.static_carry = nn.Parameter(eye)
-        self.static_write = nn.Parameter(torch.ones(n))
-        if kind in ("dynamic", "fraction"):
-            self.gain = nn.Parameter(torch.ones(width)) if gain else None
-            self.projection = nn.Parameter(torch.zeros(width, targets + n + 1))
-            self.scale_read = nn.Parameter(torch.tensor(0.01))
-            self.scale_write = nn.Parameter(torch.tensor(0.01))
+        for name, value in self._start(gain).items():
+            setattr(self, name, value if value is None else nn.Parameter(value))
 
-    def _start_manifold(self) -> None:
-        """The residual function at the start: the read weights sum to 1 and differ, the gains are 1, any mixing of equal streams is none."""
+    def reset_parameters(self) -> None:
+        """Back to the start, the residual function; for networks that were made without memory (the `meta` device)."""
+        with torch.no_grad():
+            for name, value in self._start(getattr(self, "gain", None) is not None).items():
+                if value is not None:
+                    self.get_parameter(name).copy_(value)
+
+    def _start(self, gain: bool) -> dict[str, Tensor | None]:
+        """Parameters of the residual function, by name."""
+        if self.kind == "manifold":
+            return self._start_manifold()
+        n, eye = self.n, torch.eye(self.n)
+        width, targets = (self.dim // n, n) if self.fractions else (self.dim, 1)
+        start: dict[str, Tensor | None] = {
+            "static_read": eye.clone() if self.fractions else eye[:, [self.index % n]],
+            "static_carry": eye,
+            "static_write": torch.ones(n),
+        }
+        if self.kind in ("dynamic", "fraction"):
+            start |= {"gain": torch.ones(width) if gain else None, "projection": torch.zeros(width, targets + n + 1)}
+            start |= {"scale_read": torch.tensor(0.01), "scale_write": torch.tensor(0.01)}
+        return start
+
+    def _start_manifold(self) -> dict[str, Tensor | None]:
+        """The read weights sum to 1 and differ, the gains are 1, and any mixing of equal streams is none."""
         n = self.n
-        start = torch.full((n,), 0.3 / (n - 1))
-        start[self.index % n] = 0.7
-        self.bias = nn.Parameter(torch.cat([start.logit(), torch.zeros(n), 3.0 * torch.eye(n).flatten()]))
-        self.projection = nn.Parameter(torch.zeros(n * self.dim, 2 * n + n * n))
-        self.scales = nn.Parameter(torch.full((3,), 0.01))
+        read = torch.full((n,), 0.3 / (n - 1))
+        read[self.index % n] = 0.7
+        return {
+            "bias": torch.cat([read.logit(), torch.zeros(n), 3.0 * torch.eye(n).flatten()]),
+            "projection": torch.zeros(n * self.dim, 2 * n + n * n),
+            "scales": torch.full((3,), 0.01),
+        }
 
     def extra_repr(self) -> str:
         """What `print` shows."""

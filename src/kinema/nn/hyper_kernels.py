@@ -316,20 +316,33 @@ def _can_compile() -> bool:
     missing = "Triton" if importlib.util.find_spec("triton") is None else None
     if missing is None and not os.environ.get("CC") and not any(map(shutil.which, ("cc", "gcc", "clang"))):
         missing = "a C compiler (which Triton needs)"
+    if missing is None and torch.cuda.is_available() and torch.cuda.get_device_capability() < (7, 0):
+        missing = "a GPU of compute capability 7.0 or more (which Triton needs)"
     if missing:
         logging.getLogger(__name__).warning("hyper-connections run uncompiled, several times slower: %s is missing", missing)
     return missing is None
 
 
 @functools.cache
-def _compiled(kernel: Callable[..., Results], shape: torch.Size, dtype: torch.dtype) -> Callable[..., Results]:
-    """Of its own for each shape of a token and type, under a name of its own.
+def _compiled(kernel: Callable[..., Results], shape: torch.Size, dtype: torch.dtype, *_: Any) -> Callable[..., Results]:
+    """Of its own for each shape of a token, type, and whatever else is given, under a name of its own.
 
-    Else the compiler would count all of them against one limit of variants, and after the second width write slower code for any width.
+    Else the compiler would count all of them against one limit of variants, beyond which it refuses, and after the second width write slower
+    code for any width. What is left to it is the number of tokens.
     """
     assert isinstance(kernel, types.FunctionType)
     name = "_".join([kernel.__name__, *map(str, shape), str(dtype).removeprefix("torch.")])
     return torch.compile(types.FunctionType(kernel.__code__.replace(co_name=name), kernel.__globals__, name), fullgraph=True)
+
+
+def _plain(value: Any) -> Any:
+    """Tensors as compiled kernels take them: whether one requires a gradient, or lies in an order of the user's, would be a variant each."""
+    if isinstance(value, Statics):
+        return Statics(*(s.detach() for s in value))
+    if not isinstance(value, Tensor):
+        return value
+    value = value.detach()
+    return value if value.stride(-1) in (0, 1) else value.contiguous()  # 0: shared by all, a copy would be as large as the streams
 
 
 def call(kernel: Callable[..., Results], tokens: tuple[Tensor | None, ...], shared: tuple[Any, ...] = ()) -> Results:
@@ -339,7 +352,11 @@ def call(kernel: Callable[..., Results], tokens: tuple[Tensor | None, ...], shar
     first = tokens[0]
     assert first is not None
     if _forced == "compiled" or (_forced == "auto" and first.is_cuda and _can_compile()):
-        return _compiled(kernel, first.shape[1:], first.dtype)(Unrolled, *tokens, *shared)
+        tokens, shared = tuple(map(_plain, tokens)), tuple(map(_plain, shared))
+        layout = (None if t is None else (t.dtype, t.stride()) for t in tokens)
+        constants = (s for s in shared if isinstance(s, bool | float | Form))
+        key = (*layout, *constants, torch.is_inference_mode_enabled())
+        return _compiled(kernel, first.shape[1:], first.dtype, *key)(Unrolled, *tokens, *shared)
     if first.device.type != "cpu":
         return kernel(Blas, *tokens, *shared)
     return _chunked(kernel, tokens, shared)

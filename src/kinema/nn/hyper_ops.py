@@ -9,6 +9,7 @@ is in `hyper_kernels`.
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -98,9 +99,9 @@ def _shaped(x: Tensor | None, *shape: int) -> Tensor:
     return torch.ops.aten._unsafe_view(x, shape)
 
 
-def _exactly(x: Tensor) -> torch.autocast:
-    """No autocast: these sums are float32 over whatever the streams are."""
-    return torch.autocast(x.device.type, enabled=False)
+def _exactly(x: Tensor) -> AbstractContextManager[Any]:
+    """No autocast: these sums are float32 over whatever the streams are. Meta tensors, which only have shapes, know none."""
+    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 
 
 def _handed_on(streams: Tensor) -> Tensor | None:
@@ -246,11 +247,14 @@ def sinkhorn_deepseek(logits: Tensor, iterations: int = 20, eps: float = 1e-6) -
     return _recomputed(_sinkhorn_eps, logits, iterations, eps)
 
 
+_ONCE_MORE = {"use_reentrant": False, "preserve_rng_state": False}  # nothing random inside: the device's state need not be read
+
+
 def _recomputed(iteration: Any, logits: Tensor, *how: float) -> Tensor:
     """Runs it with tokens as the last axis, along which processors work: a sum over four neighbours is slower than over four rows."""
     n = logits.shape[-1]
     turned = _tokens(logits.to(kernels.wide(logits)), 2).permute(1, 2, 0).contiguous()
-    found = checkpoint(iteration, turned, *how, use_reentrant=False) if logits.requires_grad else iteration(turned, *how)
+    found = checkpoint(iteration, turned, *how, **_ONCE_MORE) if logits.requires_grad else iteration(turned, *how)
     return found.permute(2, 0, 1).reshape(*logits.shape[:-2], n, n)  # type: ignore[union-attr]
 
 

@@ -35,11 +35,13 @@ def source_of(streams: Tensor) -> Any | None:
     node, at = streams.grad_fn, streams.output_nr
     while node is not None and node.name() in _VIEWS:
         node, at = node.next_functions[0]
+    if node is None or streams._version:  # changed in place, which without gradients leaves no trace in the graph
+        return None
     if node is not streams.grad_fn and not (streams.is_contiguous() and streams.shape == getattr(node, "shape", None)):
         return None
     if getattr(node, "level", 0):
         return node
-    return node.source if node is not None and getattr(node, "through", None) == at else None  # type: ignore[attr-defined]
+    return node.source if getattr(node, "through", None) == at else None  # type: ignore[attr-defined]
 
 
 def level_after(source: Any | None, every: int) -> int:

@@ -85,6 +85,8 @@ def hyperize(
     if granularity not in get_args(Granularity):
         raise ValueError(f"granularity {granularity!r}: expected one of {', '.join(get_args(Granularity))}")
     how = HyperConnections(n, kind, reduce=reduce, **options)
+    if any(isinstance(module, nn.parallel.DistributedDataParallel) for module in model.modules()):
+        raise ValueError("the network is wrapped in DistributedDataParallel, which would not average new gradients: convert it before")
     runs = _automatic(model, granularity) if blocks is None else _given(model, blocks)
     if "norm" not in options and kind in ("dynamic", "fraction"):
         rms = any("RMSNorm" in type(m).__name__ for m in runs[0][0][1].modules())
@@ -260,6 +262,11 @@ def _plan(
         label = _label(name, block)
         if isinstance(block, HyperBlock) or any(isinstance(m, HyperConnection) for m in block.modules()) or hasattr(block, "hyper"):
             raise ValueError(f"{label} already has hyper-connections")
+        if "forward" in vars(block):
+            raise ValueError(
+                f"{label}: the object has a forward of its own, which would go around its class's; convert the network before what puts "
+                "it there (compiling a forward, spreading a network over devices by accelerate)"
+            )
         adapter = find_adapter(block)
         if adapter is None and not _may_be_block(block):
             raise ValueError(f"{label} is not a residual block")
