@@ -21,6 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import UserError
 from . import optim
+from .batchnorm import share_statistics
 from .log import Meter
 from .method import Losses, Method, Step
 from .processes import Processes
@@ -269,6 +270,7 @@ def _synchronise_statistics(method: Method, processes: Processes) -> None:
     """With several processes batch normalisation sees the whole batch, as with one."""
     if processes.count == 1 or not any(isinstance(m, _BatchNorm) for m in method.modules()):
         return
-    if processes.device.type != "cuda":
-        raise UserError("batch normalisation cannot be synchronised between CPU processes: run one process, or use GPUs")
-    nn.SyncBatchNorm.convert_sync_batchnorm(method)
+    if processes.device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(method)
+    else:
+        share_statistics(method)
