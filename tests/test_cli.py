@@ -160,7 +160,7 @@ def test_the_installed_command(tmp_path):
         ("embed x y --out z.npz", "x: no run here"),
         ("import-weights mamp x.pth --preset paper-ntu60 --out y", "x.pth: no such file"),
         ("import-weights mamp x.pth --preset paper-ntu60 --out y --skeleton ntu52", "unknown skeleton 'ntu52': did you mean ntu25"),
-        ("import-weights cmd x.pth --preset paper-ntu60 --out y", "unknown method 'cmd'"),
+        ("import-weights cdm x.pth --preset paper-ntu60 --out y", "unknown method 'cdm': did you mean cmd"),
         ("show x.npz --skeleton ntu26", "unknown skeleton 'ntu26'"),
     ],
 )

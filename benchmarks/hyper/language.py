@@ -69,7 +69,9 @@ def make(arm: str, seed: int, *, size: Size, text: Text, experts: int, top: int,
     model = LanguageModel(size.width, size.heads, size.depth, size.context, named_residual(arm), experts, top)
     initialise(model, seed, size.depth)
     model = model.to(device)
-    call = torch.compile(model) if size.compile and not experts else model
+    # all arms share the code of one forward pass, of which the compiler makes 8 variants and then gives up
+    torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
+    call = torch.compile(model, fullgraph=True) if size.compile and not experts else model
     fixed = {rows: text.fixed(rows, size.context).to(device) for rows in (size.batch, size.curve, size.score)}
 
     def cross_entropy(forward: Callable[[Tensor], Tensor], data: Tensor) -> Tensor:

@@ -146,10 +146,10 @@ def train(
     """Pre-train an encoder on a store.
 
     Args:
-        method: which paper: mamp.
+        method: which paper: mamp or cmd.
         data: the store.
         out: the run folder to make.
-        preset: paper-ntu60, paper-ntu120, paper-pku, small or fast.
+        preset: small; of mamp also fast, paper-ntu60, paper-ntu120, paper-pku; of cmd also paper-ntu, paper-pku.
         split: train on the training clips of this split only; default: on all clips.
         seed: of every random draw.
         epochs: instead of the preset's.
@@ -221,7 +221,7 @@ def import_weights(method: Positional[str], file: Positional[Path], preset: str,
     """Turn the authors' checkpoint into a run folder that every command accepts.
 
     Args:
-        method: which paper: mamp.
+        method: which paper: mamp or cmd.
         file: their .pth file. It is read without running code.
         preset: the published configuration it was trained with, for instance paper-ntu60.
         out: the run folder to make.

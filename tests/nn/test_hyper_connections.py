@@ -412,6 +412,8 @@ def test_choices_are_frozen():
         (lambda: Block(10, 2, residual=HyperConnections(4, "static-fraction")), "width 10 is not divisible by 4 fractions"),
         (lambda: HyperConnection(0, index=0), "dim 0, index 0"),
         (lambda: HyperConnection(4, index=-1), "dim 4, index -1"),
+        (lambda: expand(torch.zeros(2, 3, 4, 5), 2, -3), "channel_dim -3: expected -1 or a positive axis"),
+        (lambda: collapse(torch.zeros(2, 3, 4, 5), "sum", 0), "channel_dim 0: expected -1 or a positive axis"),
         (lambda: HyperConnection(4, index=0, channel_dim=0), "channel_dim 0: expected -1 or a positive axis"),
         (lambda: HyperConnection(4, 2, index=3)(torch.zeros(5, 4), torch.sin),
          r"HyperConnection 3: got \(5, 4\), expected 2 streams of 4 features \(use expand"),
@@ -474,6 +476,26 @@ def test_bf16_streams_and_float32_coefficients(how):
     assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.dtype == p.dtype for p in net.parameters())
     assert x.grad.isfinite().all()
     torch.testing.assert_close(seen[-1].float(), net(x), rtol=0.1, atol=0.3)
+
+
+@pytest.mark.parametrize("reduce", ["sum", "mean"])
+def test_float64_stays_float64(reduce):
+    how = HyperConnections(2, "dynamic", reduce=reduce)
+    net, x = perturbed(Net(how)).double(), torch.randn(1, 2, 8, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(net, x)
+
+
+@pytest.mark.parametrize("how", EVERY, **ids)
+def test_memory_given_later(how):
+    with torch.device("meta"):
+        late = Net(how)
+    late = late.to_empty(device="cpu")
+    for module in late.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    started = {name: p for name, p in Net(how).named_parameters() if JOIN(name)}
+    for name, parameter in late.named_parameters():
+        assert not JOIN(name) or torch.equal(parameter, started[name])
 
 
 def same_compiled(net):

@@ -161,6 +161,83 @@ def test_the_unrolled_kernels_agree(n, monkeypatch):
     assert {kernels.read, kernels.read_backward, kernels.write, kernels.write_backward, kernels.project_backward} <= set(used)
 
 
+def pass_of(how: HyperConnections, blocks: torch.nn.ModuleList, batch: int, gradients: bool) -> None:
+    x = how.expand(torch.randn(batch, 3, 8))
+    for block in blocks:
+        x = block(x)
+    if gradients:
+        how.collapse(x).square().sum().backward()
+
+
+MODES = [(torch.enable_grad, True), (torch.no_grad, False), (torch.inference_mode, False)]
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "static", "manifold"])
+def test_what_compiled_kernels_get_has_few_forms(kind, monkeypatch):
+    """The compiler refuses after eight variants of a function: a form is a function, and only the number of tokens varies in it."""
+    variants: dict[tuple, set] = {}
+
+    def counted(kernel, *key):
+        def run(algebra, *given):
+            flat = [t for g in given for t in (g if isinstance(g, tuple) else (g,)) if isinstance(t, Tensor)]
+            assert not any(t.requires_grad for t in flat)
+            variants.setdefault((kernel, *key), set()).add(tuple((t.shape[1:], t.stride(), t.dtype) for t in flat if t.ndim > 1))
+            return kernel(algebra, *given)
+
+        return run
+
+    monkeypatch.setattr(kernels, "_compiled", counted)
+    with kernels.engine("compiled"):
+        for _ in range(2):  # another model of the same sizes
+            how = HyperConnections(2, kind, iterations=1)
+            blocks = torch.nn.ModuleList(Block(8, 2, residual=how, index=i) for i in range(2))
+            for batch in (2, 3):
+                for mode, gradients in MODES:
+                    with mode():
+                        pass_of(how, blocks, batch, gradients)
+    assert len(variants) < 30
+    assert max(map(len, variants.values())) == 1
+
+
+@pytest.mark.slow
+def test_no_number_of_tokens_and_mode_is_one_too_many(monkeypatch):
+    """Training, validation and inference with batches of several sizes, which were more variants than the compiler makes."""
+    compiler = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda function, **options: compiler(function, backend="eager", **options))
+    kernels._compiled.cache_clear()
+    with kernels.engine("compiled"):
+        for how in (HyperConnections(2), HyperConnections(2, norm="rmsnorm"), HyperConnections(2, "static")):
+            blocks = torch.nn.ModuleList(Block(8, 2, residual=how, index=i) for i in range(2))
+            for batch in (2, 3, 1):
+                for mode, gradients in MODES:
+                    with mode():
+                        pass_of(how, blocks, batch, gradients)
+    kernels._compiled.cache_clear()
+    torch.compiler.reset()
+
+
+def test_feature_maps_reach_compiled_kernels_in_order(monkeypatch):
+    """One image, features first: its strides depend on its size, and every size would be compiled anew."""
+    keys = []
+    monkeypatch.setattr(kernels, "_compiled", lambda kernel, *key: keys.append((kernel, *key)) or kernel)
+    connection, found = HyperConnections(2).connection(6, 0, 1), []
+    with kernels.engine("compiled"):
+        for side in (3, 4):
+            keys.clear()
+            connection(torch.randn(1, 2, 6, side, side, requires_grad=True), torch.tanh).square().sum().backward()
+            found.append(set(keys))
+    assert found[0] == found[1]
+
+
+def test_shapes_alone():
+    how = HyperConnections(2, recompute=2)
+    with torch.device("meta"):
+        block = Block(8, 2, residual=how)
+        after = how.collapse(block(how.expand(torch.empty(2, 3, 8))))
+        after.sum().backward()
+    assert (after.shape, after.is_meta, block.join1.projection.grad.shape) == ((2, 3, 8), True, (8, 4))
+
+
 @pytest.mark.slow
 def test_the_kernels_compile():
     torch.manual_seed(0)
@@ -194,6 +271,18 @@ def test_a_missing_compiler_is_said_once(monkeypatch, caplog):
         assert not kernels._can_compile()
         assert not kernels._can_compile()
     assert [r.getMessage() for r in caplog.records] == ["hyper-connections run uncompiled, several times slower: Triton is missing"]
+    kernels._can_compile.cache_clear()
+
+
+def test_an_old_gpu_is_said_too(monkeypatch, caplog):
+    kernels._can_compile.cache_clear()
+    monkeypatch.setattr(kernels.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setenv("CC", "cc")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (6, 1))
+    with caplog.at_level(logging.WARNING):
+        assert not kernels._can_compile()
+    assert "compute capability 7.0" in caplog.text
     kernels._can_compile.cache_clear()
 
 

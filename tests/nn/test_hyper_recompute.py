@@ -92,6 +92,15 @@ def test_streams_changed_on_the_way_are_kept():
     )
 
 
+def test_streams_changed_without_gradients_are_kept():
+    def unseen(x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return x.mul_(1.5)
+
+    plain, rebuilt = (run(Trunk(HyperConnections(3, recompute=every), between=unseen))[1] for every in (0, 4))
+    assert equal(plain, rebuilt)
+
+
 def test_swapped_axes_of_equal_length_are_not_taken_for_the_streams():
     """The views lead back to what was written, but the numbers lie elsewhere."""
 

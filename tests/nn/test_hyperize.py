@@ -240,7 +240,10 @@ def test_a_registered_adapter_and_chosen_blocks():
     model = Mine([Third() for _ in range(4)])
     with pytest.raises(ValueError, match=r"blocks\.1 \(Third\) has no adapter.*register_adapter\(Third"):
         hyperize(model, blocks=["blocks.1"])
-    register_adapter(Third, Adapter(("linear",), lambda block, c, streams: c[0](streams, block.lin)))
+    for bad in ("linear", [], ()):
+        with pytest.raises(ValueError, match="expected their names"):
+            Adapter(bad, print)
+    register_adapter(Third, Adapter(["linear"], lambda block, c, streams: c[0](streams, block.lin)))
     assert find_adapter(Derived()) is None
     before = both(model, x)
     hyperize(model, blocks=[model.blocks[0], "blocks.1", "blocks.3"], quiet=True)
@@ -273,6 +276,14 @@ class Down(nn.Module):
         return self.lin(x)
 
 
+def mine_in_parallel():
+    """As if wrapped for several processes."""
+    parallel = nn.parallel.DistributedDataParallel.__new__(nn.parallel.DistributedDataParallel)
+    nn.Module.__init__(parallel)
+    parallel.module = encoder()
+    return parallel
+
+
 def test_bad_input_is_refused_by_name_and_changes_nothing():
     def fails(match, model, *args, **kwargs):
         before = [type(m) for m in model.modules()]
@@ -295,6 +306,10 @@ def test_bad_input_is_refused_by_name_and_changes_nothing():
     fails(r"0 \(ResBlock\): .*give channel_dim=1", nn.Sequential(ResBlock(4), ResBlock(4)), granularity="block")
     fails("already has hyper-connections", hyperize(encoder(), quiet=True))
     fails("already has hyper-connections", Mine([Block(D, 2, residual=HyperConnections())]))
+    fails("wrapped in DistributedDataParallel", mine_in_parallel())
+    own = encoder()
+    own.layers[1].forward = own.layers[1].forward
+    fails(r"layers\.1 \(TransformerEncoderLayer\): the object has a forward of its own", own)
     block = Block(D, 2)
     fails("holds the same block more than once", Mine([block, block]))
 
@@ -306,6 +321,9 @@ def test_a_block_that_changes_the_shape_is_named_when_it_runs():
     model = hyperize(encoder(), quiet=True)
     with pytest.raises(ValueError, match=r"layers\.0 \(TransformerEncoderLayer\): got \(2, 3, 8\), expected 16 features"):
         model(torch.randn(2, 3, 8))
+    model = hyperize(encoder(), channel_dim=5, quiet=True)
+    with pytest.raises(ValueError, match=r"got \(2, 3, 16\), expected 16 features on axis 5"):
+        model(torch.randn(2, 3, D))
 
 
 def test_options_reach_the_connections():

@@ -146,6 +146,7 @@ class ResidentClips:
         augment: applied in this order.
         seed: of the order of the clips. device: where they lie. shuffle: False keeps the order of `clips`.
         labels: class of each clip; default: `clip.label`, -1 where it has none.
+        pairs: `batch` gives two views of each clip, see `views`.
 
     Raises:
         UserError: no clips, clips that do not fit each other, or more than the device's memory holds.
@@ -164,6 +165,7 @@ class ResidentClips:
         device: torch.device | str = "cpu",
         shuffle: bool = True,
         labels: Sequence[int] | None = None,
+        pairs: bool = False,
     ):
         if min(frames, people, batch_size) < 1:
             raise UserError(f"frames {frames}, people {people}, batch_size {batch_size}: each must be at least 1")
@@ -171,7 +173,7 @@ class ResidentClips:
             raise UserError(f"{len(labels)} labels for {len(clips)} clips")
         self.frames, self.people, self.batch_size = frames, people, batch_size
         self.crop, self.augment, self.seed, self.shuffle = crop or Crop(), tuple(augment), seed, shuffle
-        self.device = torch.device(device)
+        self.device, self.pairs = torch.device(device), pairs
         flat, lengths, found = _flatten(clips, people)
         try:
             self._flat = torch.from_numpy(flat).to(self.device)
@@ -214,8 +216,10 @@ class ResidentClips:
             rows = rows.pin_memory()
         return rows.to(self.device, non_blocking=True)
 
-    def batch(self, step: Place) -> ClipBatch:
+    def batch(self, step: Place) -> ClipBatch | ViewBatch:
         """The rows of this step's shard, cropped and augmented with the draws of the step."""
+        if self.pairs:
+            return self.views(step)
         rows = self.rows(step)
         start, length = self.crop.draw(self._lengths[rows], step)
         batch = self._cut(rows, start, length)

@@ -271,6 +271,35 @@ def cmd_prenormalise(x: np.ndarray, length: int | None = None) -> np.ndarray:
     return s.transpose(0, 4, 2, 3, 1).astype(np.float32)
 
 
+def cmd_actors(clip: Clip) -> Clip:
+    """`cmd_bodies` as a clip (T, 2, 25, 3); tracker ids and confidence no longer apply and are dropped."""
+    positions = np.ascontiguousarray(cmd_bodies(clip).transpose(1, 3, 2, 0))
+    return clip.with_(positions=positions, confidence=None, body_ids=None, rotations=None, offsets=None, contacts=None)
+
+
+def cmd_centre(clip: Clip) -> Clip:
+    """`cmd_prenormalise` of one clip of one or two people, at its own length: (T, M, 25, 3) -> the same shape.
+
+    Raises:
+        UserError: not the joints of NTU RGB+D, or more than two people.
+    """
+    _need(clip)
+    if clip.people > 2:
+        raise UserError(f"{clip.source or 'clip'}: {clip.people} people; CMD's preparation is for one or two")
+    x = np.zeros((1, 3, clip.frames, 25, 2), np.float32)
+    x[0, ..., : clip.people] = clip.positions.transpose(3, 0, 2, 1)
+    y = cmd_prenormalise(x)[0, ..., : clip.people]
+    # frames are filled in, so what was known of single frames no longer applies
+    return clip.with_(
+        positions=np.ascontiguousarray(y.transpose(1, 3, 2, 0)),
+        confidence=None,
+        body_ids=None,
+        rotations=None,
+        offsets=None,
+        contacts=None,
+    )
+
+
 def _fill(body: np.ndarray) -> None:
     """In place, (T, 25, 3): leading null frames are closed up, and trailing ones repeat what is before them; inner ones stay."""
     filled = np.flatnonzero(body.sum((1, 2)) != 0)

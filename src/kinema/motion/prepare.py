@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import UserError
 from .align import centre_every, centre_first, unit_scale, yaw_align
 from .clip import Clip
-from .ntu_pipelines import mamp_actors, mamp_centre, mamp_duplicate
+from .ntu_pipelines import cmd_actors, cmd_centre, mamp_actors, mamp_centre, mamp_duplicate
 
 
 @dataclass(frozen=True)
@@ -18,22 +18,24 @@ class Preparation:
     """Steps in the order they are applied. The defaults leave a clip as it was read, but for `people`.
 
     Attributes:
-        actors: ``as-read``: the people of the file; ``mamp``: denoised and assigned to two actors as MAMP does for NTU RGB+D.
+        actors: ``as-read``: the people of the file; ``mamp``: denoised and assigned to two actors as MAMP does for NTU RGB+D; ``cmd``: the
+            two of the first four slots that move most, as CMD does.
         empty: frames without anybody. ``keep``; ``drop``; ``prefix``: keep as many first frames as there are frames with somebody,
             which is how the published loader reads a zero-padded array.
         longest: frames beyond this many are cut off (None: none are).
         centre: ``none``; ``first``: the root of the first person in the first frame becomes the origin (keeps the path);
-            ``every``: in every frame (removes the path); ``mamp``: as MAMP does for NTU RGB+D.
+            ``every``: in every frame (removes the path); ``mamp``: as MAMP does for NTU RGB+D; ``cmd``: as CMD does, who also fills
+            gaps at the end and turns the first frame's spine to z and its shoulders to x.
         yaw: turn the clip about the vertical axis so that shoulders and hips of the first frames lie along x.
         scale: divide by body size.
         people: `M`. Fewer are filled with zeros; of more, those that move most are kept.
         absent: the second person of a one-person clip is ``zero`` or a ``copy`` of the first (MAMP on NTU-120).
     """
 
-    actors: Literal["as-read", "mamp"] = "as-read"
+    actors: Literal["as-read", "mamp", "cmd"] = "as-read"
     empty: Literal["keep", "drop", "prefix"] = "keep"
     longest: int | None = None
-    centre: Literal["none", "first", "every", "mamp"] = "none"
+    centre: Literal["none", "first", "every", "mamp", "cmd"] = "none"
     yaw: bool = False
     scale: bool = False
     people: int = 1
@@ -57,12 +59,16 @@ def prepare(clip: Clip, preparation: Preparation) -> Clip:
         raise UserError(f"{clip.source or 'clip'}: nobody is in any of its {clip.frames} frames")
     if p.actors == "mamp":
         clip = mamp_actors(clip)
+    elif p.actors == "cmd":
+        clip = cmd_actors(clip)
     if p.empty != "keep":
         clip = _without_empty(clip, p.empty)
     if p.longest is not None and clip.frames > p.longest:
         clip = take_frames(clip, slice(0, p.longest))
     if p.centre == "mamp":
         clip = mamp_centre(clip)
+    elif p.centre == "cmd":
+        clip = cmd_centre(clip)
     elif p.centre == "first":
         clip = centre_first(clip)
     elif p.centre == "every":

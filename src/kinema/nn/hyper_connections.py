@@ -208,42 +208,42 @@ class HyperConnection(nn.Module):
         self.fractions = kind in ("fraction", "static-fraction")
         if self.fractions and dim % n:
             raise ValueError(f"width {dim} is not divisible by {n} fractions")
-        for name, value in self._start(gain).items():
-            setattr(self, name, value if value is None else nn.Parameter(value))
+        if kind == "manifold":
+            self.bias = nn.Parameter(torch.empty(2 * n + n * n))
+            self.projection = nn.Parameter(torch.empty(n * dim, 2 * n + n * n))
+            self.scales = nn.Parameter(torch.empty(3))
+        else:
+            width, targets = (dim // n, n) if self.fractions else (dim, 1)
+            self.static_read = nn.Parameter(torch.empty(n, targets))
+            self.static_carry = nn.Parameter(torch.empty(n, n))
+            self.static_write = nn.Parameter(torch.empty(n))
+            if kind in ("dynamic", "fraction"):
+                self.gain = nn.Parameter(torch.empty(width)) if gain else None
+                self.projection = nn.Parameter(torch.empty(width, targets + n + 1))
+                self.scale_read = nn.Parameter(torch.empty(()))
+                self.scale_write = nn.Parameter(torch.empty(()))
+        self.reset_parameters()
 
+    @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Back to the start, the residual function; for networks that were made without memory (the `meta` device)."""
-        with torch.no_grad():
-            for name, value in self._start(getattr(self, "gain", None) is not None).items():
-                if value is not None:
-                    self.get_parameter(name).copy_(value)
-
-    def _start(self, gain: bool) -> dict[str, Tensor | None]:
-        """Parameters of the residual function, by name."""
-        if self.kind == "manifold":
-            return self._start_manifold()
+        """To the start, the residual function. To be called again where memory is given later (the `meta` device, `to_empty`)."""
         n, eye = self.n, torch.eye(self.n)
-        width, targets = (self.dim // n, n) if self.fractions else (self.dim, 1)
-        start: dict[str, Tensor | None] = {
-            "static_read": eye.clone() if self.fractions else eye[:, [self.index % n]],
-            "static_carry": eye,
-            "static_write": torch.ones(n),
-        }
+        if self.kind == "manifold":  # read weights sum to 1 and differ, gains are 1, and any mixing of equal streams is none
+            read = torch.full((n,), 0.3 / (n - 1))
+            read[self.index % n] = 0.7
+            self.bias.copy_(torch.cat([read.logit(), torch.zeros(n), 3.0 * eye.flatten()]))
+            self.projection.zero_()
+            self.scales.fill_(0.01)
+            return
+        self.static_read.copy_(eye if self.fractions else eye[:, [self.index % n]])
+        self.static_carry.copy_(eye)
+        self.static_write.fill_(1.0)
         if self.kind in ("dynamic", "fraction"):
-            start |= {"gain": torch.ones(width) if gain else None, "projection": torch.zeros(width, targets + n + 1)}
-            start |= {"scale_read": torch.tensor(0.01), "scale_write": torch.tensor(0.01)}
-        return start
-
-    def _start_manifold(self) -> dict[str, Tensor | None]:
-        """The read weights sum to 1 and differ, the gains are 1, and any mixing of equal streams is none."""
-        n = self.n
-        read = torch.full((n,), 0.3 / (n - 1))
-        read[self.index % n] = 0.7
-        return {
-            "bias": torch.cat([read.logit(), torch.zeros(n), 3.0 * torch.eye(n).flatten()]),
-            "projection": torch.zeros(n * self.dim, 2 * n + n * n),
-            "scales": torch.full((3,), 0.01),
-        }
+            if self.gain is not None:
+                self.gain.fill_(1.0)
+            self.projection.zero_()
+            self.scale_read.fill_(0.01)
+            self.scale_write.fill_(0.01)
 
     def extra_repr(self) -> str:
         """What `print` shows."""

@@ -247,14 +247,14 @@ def sinkhorn_deepseek(logits: Tensor, iterations: int = 20, eps: float = 1e-6) -
     return _recomputed(_sinkhorn_eps, logits, iterations, eps)
 
 
-_ONCE_MORE = {"use_reentrant": False, "preserve_rng_state": False}  # nothing random inside: the device's state need not be read
-
-
 def _recomputed(iteration: Any, logits: Tensor, *how: float) -> Tensor:
     """Runs it with tokens as the last axis, along which processors work: a sum over four neighbours is slower than over four rows."""
     n = logits.shape[-1]
     turned = _tokens(logits.to(kernels.wide(logits)), 2).permute(1, 2, 0).contiguous()
-    found = checkpoint(iteration, turned, *how, **_ONCE_MORE) if logits.requires_grad else iteration(turned, *how)
+    if logits.requires_grad:  # nothing in it is random, so no generator's state need be read
+        found = checkpoint(iteration, turned, *how, use_reentrant=False, preserve_rng_state=False)
+    else:
+        found = iteration(turned, *how)
     return found.permute(2, 0, 1).reshape(*logits.shape[:-2], n, n)  # type: ignore[union-attr]
 
 

@@ -86,7 +86,9 @@ def hyperize(
         raise ValueError(f"granularity {granularity!r}: expected one of {', '.join(get_args(Granularity))}")
     how = HyperConnections(n, kind, reduce=reduce, **options)
     if any(isinstance(module, nn.parallel.DistributedDataParallel) for module in model.modules()):
-        raise ValueError("the network is wrapped in DistributedDataParallel, which would not average new gradients: convert it before")
+        raise ValueError(
+            "the network is wrapped in DistributedDataParallel, which would not average new gradients: convert it before"
+        )
     runs = _automatic(model, granularity) if blocks is None else _given(model, blocks)
     if "norm" not in options and kind in ("dynamic", "fraction"):
         rms = any("RMSNorm" in type(m).__name__ for m in runs[0][0][1].modules())

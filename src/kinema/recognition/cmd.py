@@ -112,7 +112,7 @@ def channels(x: Tensor) -> Tensor:
 class CMD(Encoder):
     """The pre-training model. As an encoder it gives the joint stream's feature."""
 
-    queue_ptr: Tensor
+    pairs = True
 
     def __init__(self, config: CMDConfig):
         super().__init__()
@@ -177,6 +177,10 @@ class CMD(Encoder):
         for name in MODALITIES:
             enqueue(*self.queue_of(name), torch.cat([keys[name] for keys in carry]))
             follow(self.key(name), self.query(name), self.config.momentum)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """One: the published optimiser decays everything."""
+        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 
     def tokens(self, x: Tensor) -> Tensor:
         """`(B, T, M, J, C)` -> `(B, 1, 1, 1, 2 H)`: one token, all people together."""

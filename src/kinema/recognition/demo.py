@@ -12,6 +12,7 @@ from ..data.store import Store
 from ..motion.skeletons import SMPL22
 from ..training.method import Schedule
 from .evaluate import Evaluation, evaluate, save_metrics
+from .mamp import MAMPConfig
 from .recipes import Recipe, small
 from .report import build_report
 from .run import open_run, pretrain
@@ -24,6 +25,7 @@ SEEDS = (0, 1, 2)
 def demo_recipe() -> Recipe:
     """`small`, made smaller still: 64 wide, 4 + 1 blocks, one person, features averaged over all tokens as published."""
     base = small(SMPL22)
+    assert isinstance(base.model, MAMPConfig)
     size = replace(base.model.encoder, width=64, depth=4)
     return replace(
         base,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,10 @@ class Encoder(Method):
 
     Attributes:
         width: `D` of a token. frames: `T` the input is resized to. joints: `J`. depth: number of layers for layer decay.
+        pairs: whether pre-training takes two views of each clip (`ViewBatch`) and not one (`ClipBatch`).
     """
+
+    pairs: ClassVar[bool] = False
 
     width: int
     frames: int
@@ -28,7 +31,7 @@ class Encoder(Method):
     depth: int
 
     def tokens(self, x: Tensor) -> Tensor:
-        """`(B, T, M, J, C)` -> `(B, M, T', J', D)`."""
+        """`(B, T, M, J, C)` -> `(B, M', T', J', D)`; `M'` is `M`, or 1 for a network that sees all people together."""
         raise NotImplementedError
 
     def layer_of(self, parameter: str) -> int:

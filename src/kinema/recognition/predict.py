@@ -77,7 +77,7 @@ def picture(trained: Trained, clip: Clip, *, prepared: bool = False) -> Picture:
     """
     ready = clip if prepared else prepare(clip, trained.recipe.preparation)
     model = trained.encoder()
-    if not isinstance(model, MAMP) or trained.recipe.model.encoder.modality != "joint":
+    if not isinstance(model, MAMP) or model.size.modality != "joint":
         raise UserError(f"{trained.folder}: this run reconstructs no joints, so there is nothing to draw")
     source = ResidentClips([ready], frames=model.frames, people=ready.people, batch_size=1, crop=trained.recipe.crop, shuffle=False)
     batch = next(iter(source.ordered(1)))

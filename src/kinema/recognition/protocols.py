@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.augment import JointDrop, Mirror, Noise, Rotate, Scale, Shear, Yaw
+from ..data.augment import CorruptJoints, JointDrop, Mirror, Noise, Rotate, Scale, Shear, ShearOrCorrupt, Yaw
 from ..data.batches import ClipBatch, Crop, ResidentClips
 from ..data.splits import Split, subset
 from ..errors import UserError
@@ -31,7 +31,7 @@ from . import logistic
 from .encoder import Encoder
 from .heads import Classifier, FineTuneHead, LinearHead
 
-Augmentations = Rotate | Yaw | Mirror | Shear | JointDrop | Noise | Scale
+Augmentations = Rotate | Yaw | Mirror | Shear | CorruptJoints | ShearOrCorrupt | JointDrop | Noise | Scale
 """What a recipe may name."""
 Pooling = Literal["mean", "joints"]
 

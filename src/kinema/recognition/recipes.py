@@ -11,15 +11,16 @@ from typing import Any, Literal
 import cattrs
 from cattrs.strategies import configure_tagged_union
 
-from ..data.augment import Rotate
+from ..data.augment import Rotate, ShearOrCorrupt
 from ..data.batches import Crop
 from ..errors import UserError, unknown
 from ..motion.prepare import Preparation
 from ..motion.skeleton import Skeleton
 from ..nn.hyper_connections import HyperConnections
 from ..nn.residual import Residual, named_residual
-from ..training.method import Method, Optimiser, Schedule
-from .encoder import TransformerConfig
+from ..training.method import Optimiser, Schedule
+from .cmd import CMD, CMDConfig
+from .encoder import Encoder, TransformerConfig
 from .mamp import MAMP, MAMPConfig
 from .protocols import Augmentations, Pooling, Supervision
 
@@ -42,8 +43,8 @@ class Recipe:
     """
 
     preset: str
-    method: Literal["mamp"]
-    model: MAMPConfig
+    method: Literal["mamp", "cmd"]
+    model: MAMPConfig | CMDConfig
     preparation: Preparation = field(default_factory=Preparation)
     crop: Crop = field(default_factory=Crop)
     augment: tuple[Augmentations, ...] = (Rotate(0.3),)
@@ -60,6 +61,15 @@ class Recipe:
     supervision: Supervision = field(default_factory=Supervision)
 
     def __post_init__(self) -> None:
+        if isinstance(self.model, CMDConfig) != (self.method == "cmd"):
+            raise UserError(f"method {self.method} with a {type(self.model).__name__}: they do not belong together")
+        if isinstance(self.model, CMDConfig):
+            if self.model.people != self.preparation.people:
+                raise UserError(f"model.people {self.model.people}, preparation.people {self.preparation.people}: set both alike")
+            if self.supervision.drop_path:
+                raise UserError(
+                    f"supervision.drop_path {self.supervision.drop_path}: a recurrent network has no paths to drop, set 0"
+                )
         if not 0 <= self.probe_views <= 100:
             raise UserError(f"probe_views {self.probe_views}: expected 0 to 100")
         for name, learning in (("", self), ("supervision.", self.supervision)):
@@ -71,6 +81,16 @@ class Recipe:
                 raise UserError(f"{name}optimiser.lr {learning.optimiser.lr}: expected a number above 0")
             if not 0 <= learning.optimiser.weight_decay < math.inf:
                 raise UserError(f"{name}optimiser.weight_decay {learning.optimiser.weight_decay}: expected 0 or more")
+
+    @property
+    def size(self) -> TransformerConfig | CMDConfig:
+        """What says how many joints, coordinates and frames the network sees."""
+        return self.model.encoder if isinstance(self.model, MAMPConfig) else self.model
+
+    @property
+    def size_path(self) -> str:
+        """Where `size` is, for ``--set``."""
+        return "model.encoder" if isinstance(self.model, MAMPConfig) else "model"
 
 
 def _sized(skeleton: Skeleton, **size: Any) -> TransformerConfig:
@@ -146,6 +166,69 @@ def fast(skeleton: Skeleton) -> Recipe:
     )
 
 
+CMD_VIEWS = (ShearOrCorrupt(),)
+"""CMD's spatial augmentation of each view."""
+
+
+def _cmd_paper(preset: str, skeleton: Skeleton, epochs: float, milestone: float) -> Recipe:
+    if len(skeleton) != 25:
+        raise UserError(
+            f"preset {preset}: made for the 25 joints of Kinect v2, but the data has {len(skeleton)} ({skeleton.name}); use small"
+        )
+    return Recipe(
+        preset=preset,
+        method="cmd",
+        model=CMDConfig(tuple(skeleton.bone_pairs())),
+        preparation=Preparation(actors="cmd", longest=300, centre="cmd", people=2),
+        crop=Crop(low=0.1),
+        augment=CMD_VIEWS,
+        batch_size=64,
+        epochs=epochs,
+        optimiser=Optimiser("sgd", lr=0.01, weight_decay=1e-4, momentum=0.9),
+        schedule=Schedule("step", milestones=(milestone,)),
+        supervision=Supervision(drop_path=0.0),
+    )
+
+
+def cmd_paper_ntu(skeleton: Skeleton) -> Recipe:
+    """CMD on NTU RGB+D as published: 3 x 1024 hidden, 64 frames, queue 16,384, SGD 0.01, batch 64, 451 epochs (the 450th is kept)."""
+    return _cmd_paper("paper-ntu", skeleton, 451, 351)
+
+
+def cmd_paper_pku(skeleton: Skeleton) -> Recipe:
+    """CMD on PKU-MMD II as published: 1001 epochs."""
+    return _cmd_paper("paper-pku", skeleton, 1001, 801)
+
+
+def cmd_small(skeleton: Skeleton) -> Recipe:
+    """CMD for a small set on two CPU cores: 2 x 128 hidden, 32 frames, a queue of 512, view-aligned clips."""
+    size = CMDConfig(
+        tuple(skeleton.bone_pairs()),
+        joints=len(skeleton),
+        people=1,
+        frames=32,
+        hidden=128,
+        layers=2,
+        queue=512,
+        neighbours=256,
+        momentum=0.99,
+    )
+    return Recipe(
+        preset="small",
+        method="cmd",
+        model=size,
+        preparation=Preparation(centre="first", yaw=True, people=1),
+        crop=Crop(low=0.1, minimum=12),
+        augment=CMD_VIEWS,
+        batch_size=32,
+        epochs=100,
+        optimiser=Optimiser("sgd", lr=0.03, weight_decay=1e-4, momentum=0.9),
+        schedule=Schedule("cosine", warmup=2, final=0.01),
+        probe_views=4,
+        supervision=Supervision(epochs=25, batch_size=32, hidden=512, drop_path=0.0, crop=Crop(minimum=12), augment=(Rotate(0.3),)),
+    )
+
+
 PRESETS: dict[str, dict[str, Callable[[Skeleton], Recipe]]] = {
     "mamp": {
         "paper-ntu60": paper_ntu60,
@@ -153,7 +236,8 @@ PRESETS: dict[str, dict[str, Callable[[Skeleton], Recipe]]] = {
         "paper-pku": paper_pku,
         "small": small,
         "fast": fast,
-    }
+    },
+    "cmd": {"paper-ntu": cmd_paper_ntu, "paper-pku": cmd_paper_pku, "small": cmd_small},
 }
 """Method -> preset -> recipe of a skeleton."""
 
@@ -171,13 +255,17 @@ def recipe(method: str, preset: str, skeleton: Skeleton) -> Recipe:
     return PRESETS[method][preset](skeleton)
 
 
-def build_method(recipe: Recipe, drop_path: float = 0.0) -> Method:
+def build_method(recipe: Recipe, drop_path: float = 0.0) -> Encoder:
     """The untrained network of a recipe; its first weights come from torch's global generator.
 
     Raises:
         UserError: the model's choices contradict one another.
     """
     try:
+        if isinstance(recipe.model, CMDConfig):
+            if drop_path:
+                raise ValueError(f"drop_path {drop_path}: a recurrent network has no paths to drop")
+            return CMD(recipe.model)
         size = replace(recipe.model.encoder, drop_path=drop_path)
         return MAMP(replace(recipe.model, encoder=size))
     except ValueError as error:
@@ -188,6 +276,10 @@ def build_method(recipe: Recipe, drop_path: float = 0.0) -> Method:
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
     configure_tagged_union(Augmentations, converter, tag_name="kind")
+    converter.register_structure_hook(
+        MAMPConfig | CMDConfig,
+        lambda value, _: converter.structure(value, MAMPConfig if isinstance(value, dict) and "encoder" in value else CMDConfig),
+    )
     converter.register_structure_hook(
         Residual,
         lambda value, _: named_residual(value) if not isinstance(value, dict) else converter.structure(value, HyperConnections),
@@ -246,7 +338,7 @@ def parts(recipe: Recipe, device: str, processes: int = 1) -> int:
     if recipe.accumulate is not None:
         return recipe.accumulate
     rows = recipe.batch_size // processes
-    if device != "cpu" or rows < 1:
+    if device != "cpu" or rows < 1 or isinstance(recipe.model, CMDConfig):  # batch statistics want the batch whole
         return 1
     t, j = recipe.model.encoder.grid
     return next(

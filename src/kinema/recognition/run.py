@@ -48,7 +48,6 @@ class Trained:
         """
         torch.manual_seed(self.seed if seed is None else seed)
         method = build_method(self.recipe, drop_path)
-        assert isinstance(method, Encoder)
         if weights:
             load_model(self.folder, method)
         return method
@@ -79,7 +78,6 @@ def pretrain(
     clips = PreparedClips(store, recipe.preparation, rows)
     torch.manual_seed(seed)
     method = build_method(recipe)
-    assert isinstance(method, Encoder)
     device = device_of(accelerator)
     source = ResidentClips(
         clips,
@@ -90,6 +88,7 @@ def pretrain(
         augment=recipe.augment,
         seed=seed,
         device=device,
+        pairs=method.pairs,
     )
     stage = Stage(
         "pretrain",
@@ -128,14 +127,12 @@ def pretrain(
 
 def _check_size(store: Store, recipe: Recipe) -> None:
     """Raises UserError unless the network of a recipe can read the store's clips."""
-    size = recipe.model.encoder
+    size, path = recipe.size, recipe.size_path
     if size.joints != len(store.skeleton):
-        raise UserError(
-            f"model.encoder.joints is {size.joints}, but {store.folder} has {len(store.skeleton)} ({store.skeleton.name})"
-        )
+        raise UserError(f"{path}.joints is {size.joints}, but {store.folder} has {len(store.skeleton)} ({store.skeleton.name})")
     found = store.clip(0).positions.shape[-1] if len(store) else size.coordinates
     if size.coordinates != found:
-        advice = f"--set model.encoder.coordinates={found}" + (
+        advice = f"--set {path}.coordinates={found}" + (
             " --set augment=[] --set supervision.augment=[] --set preparation.yaw=false" if found == 2 else ""
         )
         raise UserError(f"{store.folder} has {found} coordinates a joint, the recipe expects {size.coordinates}: add {advice}")
