@@ -14,7 +14,9 @@ from ntu_writers import person
 from kinema.errors import UserError
 from kinema.motion.clip import Clip
 from kinema.motion.ntu_pipelines import (
+    cmd_actors,
     cmd_bodies,
+    cmd_centre,
     cmd_prenormalise,
     mamp_actors,
     mamp_centre,
@@ -22,6 +24,7 @@ from kinema.motion.ntu_pipelines import (
     mamp_duplicate,
     mamp_npz_arrays,
 )
+from kinema.motion.prepare import Preparation, prepare
 from kinema.motion.skeletons import KINECT20, NTU25
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -190,6 +193,20 @@ def test_prenormalise_invariants(seed, frames, gap):
     shoulders = body[0, 8] - body[0, 4]
     assert shoulders[0] == pytest.approx(np.linalg.norm(shoulders), abs=1e-5)
     assert not y[..., 1].any()
+
+
+def test_cmds_preparation_of_a_clip_is_the_published_one_of_a_batch():
+    raw = clip((3, 0, 2, person(15, 1)), (4, 1, 0, person(20, 2, 0.6)), (9, 2, 1, person(4, 3, 0.1)))
+    found = prepare(raw, Preparation(actors="cmd", longest=18, centre="cmd", people=2))
+    expected = cmd_prenormalise(cmd_bodies(raw)[None, :, :18])[0]
+    np.testing.assert_array_equal(found.positions, expected.transpose(1, 3, 2, 0))
+    assert found.body_ids is None
+    alone = cmd_centre(cmd_actors(raw).with_(positions=cmd_actors(raw).positions[:, :1]))
+    np.testing.assert_allclose(alone.positions[:, 0], cmd_centre(cmd_actors(raw)).positions[:, 0], atol=1e-6)
+    with pytest.raises(UserError, match="3 people; CMD's preparation is for one or two"):
+        cmd_centre(raw)
+    with pytest.raises(UserError, match="expected ntu25"):
+        cmd_actors(Clip(np.zeros((4, 1, 20, 3), np.float32), KINECT20))
 
 
 def test_prenormalise_cuts_and_takes_nothing():

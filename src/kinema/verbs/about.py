@@ -17,7 +17,7 @@ from .common import console
 
 PAPERS = (
     ("MAMP", "recognition", "pre-training, protocols, import of the authors' weights", "kinema train mamp"),
-    ("CMD", "recognition", "not yet", ""),
+    ("CMD", "recognition", "pre-training (begun)", "kinema train cmd"),
     ("I²MD", "recognition", "not yet", ""),
     ("MASA", "recognition", "not yet", ""),
     ("InstructMotion", "generation", "not yet", ""),
