@@ -22,6 +22,14 @@ from kinema.errors import UserError
 from kinema.nn.residual import named_residual
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _threads():
+    """The commands set the number of threads of the whole process, on which the last bits of other tests' sums depend."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
     folder = tmp_path_factory.mktemp("library")
