@@ -208,6 +208,15 @@ class TestContract:
         after = model.state_dict()
         assert all(torch.equal(v, after[k]) for k, v in before.items()), "a loss changes nothing that persists"
 
+    def test_a_step_gives_the_same_gradients_to_the_bit(self, method, preset):
+        model, _ = self.make(method, preset)
+        many = batch(rows=64, people=recipe(method, preset, NTU25).preparation.people)
+        data = pair(many) if model.pairs else many
+        first = gradients(model, model.loss(data, Step(0)))
+        for _ in range(3):
+            again = gradients(model, model.loss(data, Step(0)))
+            assert all(torch.equal(first[name], again[name]) for name in first)
+
     def test_shards_average_to_the_whole(self, method, preset):
         model, data = self.make(method, preset)
         if model.pairs:  # batch statistics of a part are not those of the whole
