@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -17,7 +17,19 @@ from .augment import Augmentation, Draws, crop_resize
 
 
 @dataclass(frozen=True, eq=False)
-class ClipBatch:
+class _Batch:
+    """Tensors of the same `B` clips; `index` says which."""
+
+    def __len__(self) -> int:
+        return len(self.index)  # type: ignore[attr-defined]
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same batch on another device."""
+        return type(self)(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+
+
+@dataclass(frozen=True, eq=False)
+class ClipBatch(_Batch):
     """Clips of one length.
 
     Attributes:
@@ -32,16 +44,9 @@ class ClipBatch:
     label: Tensor
     index: Tensor
 
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def to(self, device: torch.device | str) -> ClipBatch:
-        """The same batch on another device."""
-        return ClipBatch(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
-
 
 @dataclass(frozen=True, eq=False)
-class ViewBatch:
+class ViewBatch(_Batch):
     """Two views of the same clips, each cropped and augmented by draws of its own.
 
     Attributes:
@@ -51,13 +56,6 @@ class ViewBatch:
     first: Tensor
     second: Tensor
     index: Tensor
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def to(self, device: torch.device | str) -> ViewBatch:
-        """The same batch on another device."""
-        return ViewBatch(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
 
 
 class Place(Draws, Protocol):
@@ -221,24 +219,17 @@ class ResidentClips:
         if self.pairs:
             return self.views(step)
         rows = self.rows(step)
-        start, length = self.crop.draw(self._lengths[rows], step)
-        batch = self._cut(rows, start, length)
-        positions = batch.positions
-        for augmentation in self.augment:
-            positions = augmentation(positions, step)
-        return ClipBatch(positions, batch.present, batch.label, batch.index)
+        batch = self._cut(rows, *self.crop.draw(self._lengths[rows], step))
+        return replace(batch, positions=self._augmented(batch.positions, step))
 
     def views(self, step: Place) -> ViewBatch:
         """Two views of the rows of this step's shard; the second draws under purposes of its own."""
         rows = self.rows(step)
-        found: list[Tensor] = []
-        for draws in (step, _Second(step)):
-            start, length = self.crop.draw(self._lengths[rows], draws)
-            positions = crop_resize(self._flat, self._starts[rows] + start, length, self.frames)
-            for augmentation in self.augment:
-                positions = augmentation(positions, draws)
-            found.append(positions)
-        return ViewBatch(found[0], found[1], rows)
+
+        def view(draws: Draws) -> Tensor:
+            return self._augmented(self._piece(rows, *self.crop.draw(self._lengths[rows], draws)), draws)
+
+        return ViewBatch(view(step), view(_Second(step)), rows)
 
     def ordered(self, batch_size: int | None = None) -> Iterator[ClipBatch]:
         """All clips once, in their own order, with the evaluation crop and without augmentation; the last batch may be smaller."""
@@ -251,8 +242,16 @@ class ResidentClips:
         for rows in torch.arange(len(self), device=self.device).split(batch_size or self.batch_size):
             yield self._cut(rows, start[rows], length[rows])
 
+    def _augmented(self, positions: Tensor, draws: Draws) -> Tensor:
+        for augmentation in self.augment:
+            positions = augmentation(positions, draws)
+        return positions
+
+    def _piece(self, rows: Tensor, start: Tensor, length: Tensor) -> Tensor:
+        return crop_resize(self._flat, self._starts[rows] + start, length, self.frames)
+
     def _cut(self, rows: Tensor, start: Tensor, length: Tensor) -> ClipBatch:
-        positions = crop_resize(self._flat, self._starts[rows] + start, length, self.frames)
+        positions = self._piece(rows, start, length)
         return ClipBatch(positions, (positions != 0).flatten(3).any(3).any(1), self._labels[rows], rows)
 
     def state_dict(self) -> dict[str, Any]:

@@ -42,8 +42,13 @@ def follow(key: nn.Module, query: nn.Module, momentum: float) -> None:
 
 def contrast_logits(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> Tensor:
     """`(B, 1 + K)`: similarity to the sample's own key, then to every key in the queue, over the temperature."""
+    return logits_of(query, key, query @ queue, temperature)
+
+
+def logits_of(query: Tensor, key: Tensor, to_queue: Tensor, temperature: float) -> Tensor:
+    """`contrast_logits` where the similarities `(B, K)` to the queue are known."""
     own = (query * key).sum(1, keepdim=True)
-    return torch.cat([own, query @ queue], 1) / temperature
+    return torch.cat([own, to_queue], 1) / temperature
 
 
 def info_nce(logits: Tensor) -> Tensor:
@@ -51,17 +56,27 @@ def info_nce(logits: Tensor) -> Tensor:
     return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64, device=logits.device))
 
 
-def neighbour_distillation(
-    teacher: Tensor, student: Tensor, neighbours: int, teacher_temperature: float, student_temperature: float
-) -> Tensor:
-    """Cross-modal mutual distillation in one direction (CMD, eq. 5): KL divergence over the teacher's nearest slots, mean over the batch.
+def near(teacher: Tensor, neighbours: int, temperature: float) -> tuple[Tensor, Tensor]:
+    """What a teacher says: its nearest slots `(B, n)`, and how likely each `(B, n)`.
 
     Args:
         teacher: `(B, K)` similarities of the teacher's keys to its queue; no gradient flows into them.
-        student: `(B, K)` similarities of the student's queries to its own queue, in lock-step with the teacher's.
-        neighbours: how many slots, the nearest of the teacher's; all if the queue has fewer.
+        neighbours: how many slots; all if the queue has fewer. temperature: of the distribution over them.
     """
-    near, slots = teacher.detach().topk(min(neighbours, teacher.shape[1]), dim=1)
-    target = (near / teacher_temperature).softmax(1)
-    found = (student.gather(1, slots) / student_temperature).log_softmax(1)
-    return F.kl_div(found, target, reduction="batchmean")
+    similar, slots = teacher.detach().topk(min(neighbours, teacher.shape[1]), dim=1)
+    return slots, (similar / temperature).softmax(1)
+
+
+def taught(student: Tensor, slots: Tensor, target: Tensor, temperature: float) -> Tensor:
+    """KL divergence of a student's distribution over the slots of a teacher (see `near`) from the teacher's, mean over the batch.
+
+    `student`: `(B, K)` similarities of its queries to its own queue, in lock-step with the teacher's.
+    """
+    return F.kl_div((student.gather(1, slots) / temperature).log_softmax(1), target, reduction="batchmean")
+
+
+def neighbour_distillation(
+    teacher: Tensor, student: Tensor, neighbours: int, teacher_temperature: float, student_temperature: float
+) -> Tensor:
+    """Cross-modal mutual distillation in one direction (CMD, eq. 5): `near` and `taught` in one, for a single student."""
+    return taught(student, *near(teacher, neighbours, teacher_temperature), student_temperature)

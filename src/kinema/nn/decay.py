@@ -17,3 +17,10 @@ def decayed(model: nn.Module) -> dict[str, bool]:
             whole = f"{prefix}.{name}" if prefix else name
             found[whole] = name not in own if own is not None else parameter.ndim > 1 and name != "bias"
     return found
+
+
+def groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Parameters with weight decay, and those without. Frozen ones are left out, shared ones are listed once."""
+    takes = decayed(model)
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    return [p for name, p in named if takes[name]], [p for name, p in named if not takes[name]]

@@ -198,14 +198,14 @@ class HyperConnection(nn.Module):
         check: bool = False,
     ):
         super().__init__()
-        HyperConnections(n, kind, norm, gain, tanh, "sum", sinkhorn, iterations, recompute)  # checks the values
+        how = HyperConnections(n, kind, norm, gain, tanh, "sum", sinkhorn, iterations, recompute)  # checks the values
         if dim < 1 or index < 0:
             raise ValueError(f"dim {dim}, index {index}: expected a width of 1 or more and an index of 0 or more")
         self.dim, self.n, self.index, self.kind, self.tanh = dim, n, index, kind, tanh
         self.norm: Norm = norm
         self.sinkhorn, self.iterations, self.recompute = sinkhorn, iterations, recompute
         self.channel_dim, self.check = _checked_axis(channel_dim), check
-        self.fractions = kind in ("fraction", "static-fraction")
+        self.fractions = not how.streams
         if self.fractions and dim % n:
             raise ValueError(f"width {dim} is not divisible by {n} fractions")
         if kind == "manifold":

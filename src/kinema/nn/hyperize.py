@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
-from .decay import decayed
+from . import decay
 from .hyper_adapters import Adapter, find_adapter, infer_width, is_convolution
 from .hyper_blocks import HyperBlock, Place, ReducedHiddenStates, hyper_class
 from .hyper_connections import HyperConnection, HyperConnections, Kind
@@ -124,13 +124,9 @@ def param_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """
     if not weight_decay >= 0:
         raise ValueError(f"weight_decay {weight_decay}: expected 0 or more")
-    chosen, seen = {True: list[nn.Parameter](), False: list[nn.Parameter]()}, set[int]()
-    which = decayed(model)
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        if parameter.requires_grad and id(parameter) not in seen and name in which:
-            chosen[which[name]].append(parameter)
-            seen.add(id(parameter))
-    return [{"params": chosen[k], "weight_decay": weight_decay if k else 0.0} for k in (True, False) if chosen[k]]
+    with_decay, without = decay.groups(model)
+    groups = [{"params": with_decay, "weight_decay": weight_decay}, {"params": without, "weight_decay": 0.0}]
+    return [g for g in groups if g["params"]]
 
 
 def load_plain_state_dict(model: nn.Module, state: Mapping[str, Tensor]) -> None:

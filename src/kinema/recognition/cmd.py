@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..data.augment import bone, motion
 from ..data.batches import ViewBatch
-from ..nn.contrast import contrast_logits, enqueue, follow, info_nce, neighbour_distillation, unit_columns
+from ..nn.contrast import enqueue, follow, info_nce, logits_of, near, taught, unit_columns
 from ..nn.recurrent import Direction, TwoStreamGRU
 from ..training.method import Losses, Step
 from .encoder import Encoder
@@ -146,19 +146,15 @@ class CMD(Encoder):
         """Total and parts, from unit vectors `(B, D)` of each modality."""
         c = self.config
         parts: dict[str, Tensor] = {}
-        to_queue, from_key = {}, {}
+        queues = {name: self.queue_of(name)[0] for name in MODALITIES}
+        to_queue = {name: queries[name] @ queues[name] for name in MODALITIES}
         for name in MODALITIES:
-            queue, _ = self.queue_of(name)
-            logits = contrast_logits(queries[name], keys[name], queue, c.temperature)
-            parts[f"contrast_{name}"] = info_nce(logits)
-            to_queue[name] = logits[:, 1:] * c.temperature
-            from_key[name] = keys[name] @ queue
+            parts[f"contrast_{name}"] = info_nce(logits_of(queries[name], keys[name], to_queue[name], c.temperature))
         for teacher in MODALITIES:
+            slots, target = near(keys[teacher] @ queues[teacher], c.neighbours, c.teacher)
             for student in MODALITIES:
                 if teacher != student:
-                    parts[f"{teacher}_to_{student}"] = neighbour_distillation(
-                        from_key[teacher], to_queue[student], c.neighbours, c.teacher, c.student
-                    )
+                    parts[f"{teacher}_to_{student}"] = taught(to_queue[student], slots, target, c.student)
         total = sum(value if name.startswith("contrast") else c.weight * value for name, value in parts.items())
         assert isinstance(total, Tensor)
         return total, parts

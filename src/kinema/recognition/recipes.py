@@ -97,11 +97,15 @@ def _sized(skeleton: Skeleton, **size: Any) -> TransformerConfig:
     return TransformerConfig(joints=len(skeleton), bones=tuple(skeleton.bone_pairs()), **size)
 
 
-def _paper(preset: str, skeleton: Skeleton, preparation: Preparation, depth: int, tau: float) -> Recipe:
+def _needs_kinect2(preset: str, skeleton: Skeleton, others: str) -> None:
     if len(skeleton) != 25:
         raise UserError(
-            f"preset {preset}: made for the 25 joints of Kinect v2, but the data has {len(skeleton)} ({skeleton.name}); use small or fast"
+            f"preset {preset}: made for the 25 joints of Kinect v2, but the data has {len(skeleton)} ({skeleton.name}); use {others}"
         )
+
+
+def _paper(preset: str, skeleton: Skeleton, preparation: Preparation, depth: int, tau: float) -> Recipe:
+    _needs_kinect2(preset, skeleton, "small or fast")
     return Recipe(
         preset=preset,
         method="mamp",
@@ -166,22 +170,15 @@ def fast(skeleton: Skeleton) -> Recipe:
     )
 
 
-CMD_VIEWS = (ShearOrCorrupt(),)
-"""CMD's spatial augmentation of each view."""
-
-
 def _cmd_paper(preset: str, skeleton: Skeleton, epochs: float, milestone: float) -> Recipe:
-    if len(skeleton) != 25:
-        raise UserError(
-            f"preset {preset}: made for the 25 joints of Kinect v2, but the data has {len(skeleton)} ({skeleton.name}); use small"
-        )
+    _needs_kinect2(preset, skeleton, "small")
     return Recipe(
         preset=preset,
         method="cmd",
         model=CMDConfig(tuple(skeleton.bone_pairs())),
         preparation=Preparation(actors="cmd", longest=300, centre="cmd", people=2),
         crop=Crop(low=0.1),
-        augment=CMD_VIEWS,
+        augment=(ShearOrCorrupt(),),
         batch_size=64,
         epochs=epochs,
         optimiser=Optimiser("sgd", lr=0.01, weight_decay=1e-4, momentum=0.9),
@@ -219,7 +216,7 @@ def cmd_small(skeleton: Skeleton) -> Recipe:
         model=size,
         preparation=Preparation(centre="first", yaw=True, people=1),
         crop=Crop(low=0.1, minimum=12),
-        augment=CMD_VIEWS,
+        augment=(ShearOrCorrupt(joints=round(len(skeleton) * 15 / 25)),),  # the published share
         batch_size=32,
         epochs=100,
         optimiser=Optimiser("sgd", lr=0.03, weight_decay=1e-4, momentum=0.9),

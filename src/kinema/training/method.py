@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..nn.decay import decayed
+from ..nn import decay
 
 
 @dataclass(frozen=True)
@@ -124,13 +124,9 @@ class Method(nn.Module):
 
 
 def decay_groups(module: nn.Module) -> list[dict[str, Any]]:
-    """Two groups: with weight decay and without, see `nn.decay.decayed`."""
-    takes = decayed(module)
-    named = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for n, p in named if takes[n]]},
-        {"params": [p for n, p in named if not takes[n]], "weight_decay": 0.0},
-    ]
+    """Two groups: with weight decay and without, see `nn.decay`."""
+    with_decay, without = decay.groups(module)
+    groups = [{"params": with_decay}, {"params": without, "weight_decay": 0.0}]
     return [g for g in groups if g["params"]]
 
 
