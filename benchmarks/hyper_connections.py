@@ -8,14 +8,11 @@ alone, beside the time that a copy of as many bytes would take in the same run. 
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
-import subprocess
-import time
 from collections.abc import Callable
-from datetime import date
 
 import torch
+from timing import clock, header, milliseconds
 from torch import Tensor, nn
 
 from kinema.nn.hyper_connections import HyperConnections
@@ -38,17 +35,6 @@ class Stack(nn.Module):
         for block in self.blocks:
             x = block(x)
         return leave(self.residual, x)
-
-
-def clock(run: Callable[[], object], cuda: bool) -> float:
-    """Seconds of one call."""
-    if cuda:
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    run()
-    if cuda:
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def tokens(count: int, width: int, device: str) -> Tensor:
@@ -141,14 +127,12 @@ def table(width: int, arguments: argparse.Namespace) -> None:
             found.append(clock(one, cuda))
     for i, name in enumerate(names):
         base = names.index("prenorm, compiled") if "compiled" in name else 0
-        middle = statistics.median(times[i])
         ratio = statistics.median(t / b for t, b in zip(times[i], times[base], strict=True))
-        spread = f"{1e3 * middle:.1f} ({1e3 * min(times[i]):.1f}-{1e3 * max(times[i]):.1f})"
         share = 64 if not cuda else 4096
         cells = "- | -" if memory[i] is None else f"{memory[i] / share / 1024:.1f} | {memory[i] / memory[0]:.2f}"
         if cuda:
             cells += f" | {peaks[i] / 2**20:.0f} | {peaks[i] / peaks[base]:.2f}"
-        print(f"| {width} | {depth} | {name} | {spread} | {ratio:.2f} | {cells} |", flush=True)
+        print(f"| {width} | {depth} | {name} | {milliseconds(times[i], 1)} | {ratio:.2f} | {cells} |", flush=True)
     torch.compiler.reset()
 
 
@@ -174,8 +158,7 @@ def floor(width: int, n: int, arguments: argparse.Namespace) -> None:
     least = (3 * n + 2) * output.nbytes / rate
     took = statistics.median(found)
     print(
-        f"| {width} | {n} | {rate / 1e9:.1f} | {1e3 * least:.3f} | {1e3 * took:.3f} ({1e3 * min(found):.3f}-{1e3 * max(found):.3f}) "
-        f"| {took / least:.2f} |",
+        f"| {width} | {n} | {rate / 1e9:.1f} | {1e3 * least:.3f} | {milliseconds(found, 3)} | {took / least:.2f} |",
         flush=True,
     )
 
@@ -196,12 +179,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     cuda = arguments.device == "cuda"
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip() or "unknown"
-    machine = torch.cuda.get_device_name() if cuda else f"{platform.machine()}, {arguments.threads} threads"
-    print(
-        f"{date.today()} · {machine} · torch {torch.__version__} · commit {commit} · {arguments.tokens} tokens, "
-        f"{'bf16 autocast' if cuda else 'fp32'}, {arguments.rounds} rounds\n"
-    )
+    precision = "bf16 autocast" if cuda else "fp32"
+    print(header(cuda, f"{arguments.tokens} tokens, {precision}, {arguments.rounds} rounds") + "\n")
     extra, rule = (" | peak, MiB | x prenorm", "|---|---") if cuda else ("", "")
     print(f"| width | blocks | connection | ms, median (min-max) | x prenorm | kept, KiB a token and block | x prenorm{extra} |")
     print(f"|---|---|---|---|---|---|---{rule}|")

@@ -8,15 +8,12 @@ a second beside the rate of plain matrix products measured in the same run.
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
-import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
 
 import torch
+from timing import clock, header, milliseconds, square_rate
 from torch import Tensor, nn
 
 from kinema.data.batches import ClipBatch
@@ -25,7 +22,6 @@ from kinema.recognition.mamp import MAMP, MAMPConfig
 from kinema.recognition.recipes import fast, paper_ntu60
 from kinema.training.method import Step, decay_groups
 from kinema.training.update import compiled_step
-from kinema.verbs.about import matrix_rate
 
 
 class WrittenOut(nn.Module):
@@ -88,25 +84,6 @@ def stepper(model: MAMP, bf16: bool, batch: ClipBatch, compile: bool) -> Callabl
     return run
 
 
-def clock(run: Callable[[], None], cuda: bool) -> float:
-    """Seconds of one call."""
-    if cuda:
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    run()
-    if cuda:
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
-def gpu_rate(dtype: torch.dtype) -> float:
-    """GFLOP/s of 8192-square products on the GPU."""
-    a, b = (torch.randn(8192, 8192, device="cuda", dtype=dtype) for _ in range(2))
-    for _ in range(3):
-        a @ b
-    return 2 * 8192**3 / min(clock(lambda: a @ b, True) for _ in range(10)) / 1e9
-
-
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser()
@@ -146,14 +123,10 @@ def main() -> None:
     times: list[list[float]] = [[] for _ in cases]
     for _ in range(arguments.rounds):
         for dtype, found in rates.items():
-            found.append(gpu_rate(dtype) if cuda else matrix_rate(dtype, 1024, 0.3))
+            found.append(square_rate(dtype, cuda))
         for step, found in zip(steps, times, strict=True):
             found.append(clock(step, cuda))
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip() or "unknown"
-    machine = torch.cuda.get_device_name() if cuda else f"{platform.machine()}, {arguments.threads} threads"
-    print(
-        f"{date.today()} · {machine} · torch {torch.__version__} · commit {commit} · batch {arguments.batch}, {arguments.rounds} rounds"
-    )
+    print(header(cuda, f"batch {arguments.batch}, {arguments.rounds} rounds"))
     peak = {d: statistics.median(r) for d, r in rates.items()}
     print(f"matrix products: fp32 {peak[torch.float32]:.0f}, bf16 {peak[torch.bfloat16]:.0f} GFLOP/s (median of the rounds)\n")
     print(
@@ -166,9 +139,8 @@ def main() -> None:
         work = operations(model.config) / 1e9
         rate = work * arguments.batch / middle
         share = rate / peak[torch.bfloat16 if bf16 else torch.float32]
-        spread = f"{1e3 * middle:.0f} ({1e3 * min(found):.0f}-{1e3 * max(found):.0f})"
         print(
-            f"| {name} | {spread} | {arguments.batch / middle:.1f} | {ratio:.2f} | {work:.1f} | {rate:.0f} | {100 * share:.0f} % |"
+            f"| {name} | {milliseconds(found)} | {arguments.batch / middle:.1f} | {ratio:.2f} | {work:.1f} | {rate:.0f} | {100 * share:.0f} % |"
         )
 
 

@@ -33,11 +33,12 @@ VERBS = {
     "data check": ["--strict"],
     "show": ["--clip", "--out", "--skeleton"],
     "train": [
-        *("--accelerator", "--batch-size", "--checkpoint-minutes", "--compile", "--data", "--devices", "--epochs", "--lr"),
-        *("--max-steps", "--out", "--precision", "--preset", "--resume", "--seed", "--set", "--split", "--tensorboard"),
+        *("--accelerator", "--batch-size", "--checkpoint-minutes", "--compile", "--data", "--devices", "--epochs", "--init"),
+        *("--lr", "--max-steps", "--out", "--precision", "--preset", "--resume", "--seed", "--set", "--split", "--tensorboard"),
     ],
-    "evaluate": ["--accelerator", "--data", "--epochs", "--out", "--protocols", "--split"],
+    "evaluate": ["--accelerator", "--data", "--epochs", "--fuse", "--out", "--part", "--protocols", "--split"],
     "embed": ["--accelerator", "--out"],
+    "retrieve": ["--accelerator", "--clip", "--data", "--json", "--out", "--run", "--stream", "--top"],
     "import-weights": ["--out", "--preset", "--skeleton"],
     "demo": ["--out"],
     "papers": [],
@@ -148,6 +149,10 @@ def test_the_installed_command(tmp_path):
         ("embed a b", "--out"),
         ("embed a b --out c.txt", "--out c.txt: expected a name that ends in .npz"),
         ("show x --out x.pdf", r"--out x\.pdf: expected a name that ends in \.png"),
+        ("retrieve x", "--data"),
+        ("retrieve x --data y --run z --out a.gif", r"--out a\.gif: expected a name that ends in \.png or \.html"),
+        ("retrieve x --data y --run z --top 0", "--top 0: expected 1 or more"),
+        ("retrieve x --data y --run z", "z: no run here"),
         ("data build x --out y --index t.csv", "--index needs --skeleton"),
         ("data build x --out y --workers 0", "--workers 0: expected 1 or more"),
         ("data build x --out y --dataset nwucla", "unknown data set 'nwucla': did you mean nw-ucla"),
@@ -296,6 +301,69 @@ def test_evaluate_embed_and_their_mistakes(good, bad, made, tmp_path):
     assert "ntu25 (25 joints), but" in said
     assert "trained on kinect20" in said
     assert snapshot(tmp_path) == before
+
+
+def test_retrieve_prints_and_draws(good, bad, made, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(made.run, "run")
+    shared = ("--data", made.store, "--run", "run", "--accelerator", "cpu")
+    store = Store.open(made.store)
+    said = good("retrieve", made.store, "--clip", 4, *shared)
+    assert "computing features of 24 clips" in said
+    assert f"the query is in the store ({store.entries[4].id}) and left out" in said
+    assert "drawn to retrieved.png" in said
+    assert Path("retrieved.png").read_bytes()[:4] == b"\x89PNG"
+
+    source = sorted(made.raw.iterdir())[4]
+    found = json.loads(good("retrieve", source, *shared, "--json", "--top", 3, "--out", "a.html"))
+    assert found["left_out"] == [source.stem]
+    assert (found["store"], found["clips"], found["stream"], found["picture"]) == (store.name, 24, None, "a.html")
+    label = store.entries[4].label
+    assert found["query"] == {"source": str(source), "clip": 0, "label": label, "class_name": store.classes[label]}
+    assert [n["rank"] for n in found["neighbours"]] == [1, 2, 3]
+    for n in found["neighbours"]:
+        entry = store.entries[n["row"]]
+        assert (n["id"], n["label"], n["class_name"], n["source"]) == (
+            entry.id,
+            entry.label,
+            store.classes[entry.label],
+            entry.source,
+        )
+        assert n["id"] in said  # the table before gave the same ones
+        assert f"{n['similarity']:.3f}" in said
+    page = Path("a.html").read_text()
+    assert page.count('class="motion"') == 4
+    assert str(tmp_path) not in page
+
+    assert "there are 23 clips to compare with; all are given" in good("retrieve", made.store, *shared, "--top", 99)
+    np.save("bare.npy", store.clip(0).positions[:, 0])  # a bare array has the joints of the run
+    assert "and left out" in good("retrieve", "bare.npy", *shared)
+
+    before = snapshot(tmp_path)
+    npz.write(Clip(person(4)[:, None].astype(np.float32), NTU25), tmp_path / "ntu.npz")
+    assert "ntu.npz: ntu25 (25 joints), but run was trained on kinect20 (20 joints)" in bad("retrieve", "ntu.npz", *shared)
+    npz.write(store.clip(0).with_(positions=np.zeros_like(store.clip(0).positions), source="empty"), tmp_path / "ntu.npz")
+    assert "empty: nobody is in any of its 10 frames" in bad("retrieve", "ntu.npz", *shared)
+    Path("ntu.npz").unlink()
+    assert "has 24 clips, from 0 to 23" in bad("retrieve", made.store, *shared, "--clip", 24)
+    assert "stream 'joint': run (mamp) has no streams" in bad("retrieve", made.store, *shared, "--stream", "joint")
+    assert "no store here" in bad("retrieve", made.store, *shared[2:], "--data", "run")
+    assert "no such file or folder" in bad("retrieve", "nothing.npz", *shared)
+    assert snapshot(tmp_path) == before
+
+
+def test_names_in_a_store_cannot_drive_the_terminal_that_retrieves(good, made, tmp_path):
+    store = Store.open(made.store)
+    evil = ("[red]x[/red]\x1b[31m", "<script>alert(1)</script>")
+    clips = [(f"{i}\x1b]0;y\x07", store.clip(i).with_(label=i % 2, label_name=evil[i % 2])) for i in range(6)]
+    Store.write(tmp_path / "s", clips, name="evil\x1b", classes=evil)
+    shutil.copytree(made.run, tmp_path / "run")
+    shared = ("--data", tmp_path / "s", "--run", tmp_path / "run", "--accelerator", "cpu", "--out", tmp_path / "a.html")
+    said = good("retrieve", tmp_path / "s", *shared)
+    assert "\x1b" not in said
+    assert "[red]" in said  # as it is, not as a colour
+    assert "\x1b" not in good("retrieve", tmp_path / "s", *shared, "--json")
+    assert "<script>alert" not in (tmp_path / "a.html").read_text()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -6,14 +6,13 @@ to the first layers.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kinema.nn.hyper_connections import HyperConnection
+from kinema.nn.hyper_diagnostics import amax_gain, gradient_norms, layer_input_cosine, record
 from kinema.nn.transformer import Block
 
 
@@ -21,7 +20,7 @@ def inside(model: nn.Module, blocks: Iterable[Block], loss: Callable[[], Tensor]
     """Of one batch; leaves neither hooks nor gradients behind.
 
     Args:
-        model: all of it. blocks: its blocks in order, two branches each (attention, MLP).
+        model: all of it. blocks: all its blocks in order, two branches each (attention, MLP).
         loss: one forward pass of `model`, the mean over tokens.
 
     Returns:
@@ -31,50 +30,36 @@ def inside(model: nn.Module, blocks: Iterable[Block], loss: Callable[[], Tensor]
         gain: with hyper-connections, the largest row and column sums of |product of all carry matrices|, means over tokens
             (mHC's "amax gain": of the signal forward, of the gradient backward); None without.
     """
-    branches = [b for block in blocks for b in ((block.join1, block.norm1, block.attn), (block.join2, block.norm2, block.mlp))]
-    inputs: list[Tensor] = []
-    outputs: list[Tensor] = []
-    product: list[Tensor] = []
+    found = record(model, call=loss, tokens=sys.maxsize)
+    band = layer_input_cosine(found)
+    gain = None
+    if found.coefficients:
+        mixing = amax_gain(found)  # of which the first is the product of all
+        gain = {"forward": mixing.forward[0].item(), "backward": mixing.backward[0].item()}
+    branches = [branch for block in blocks for branch in (block.attn, block.mlp)]
+    try:
+        arriving = _arriving(model, branches, loss)
+        weights = gradient_norms(model, branches).tolist()
+    finally:
+        model.zero_grad(set_to_none=True)
+    cosine = [list(levels) for levels in zip(band.low.tolist(), band.median.tolist(), band.high.tolist(), strict=True)]
+    return {"cosine": cosine, "arriving": arriving, "weights": weights, "gain": gain}
 
-    def read(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        inputs.append(arguments[0].detach())
+
+def _arriving(model: nn.Module, branches: list[nn.Module], loss: Callable[[], Tensor]) -> list[float]:
+    """Of each branch; the gradients of the weights stay. `hyper_diagnostics` has no such measure: it runs without gradients."""
+    outputs: list[Tensor] = []
 
     def wrote(_: nn.Module, __: Any, output: Tensor) -> None:
         output.retain_grad()
         outputs.append(output)
 
-    @torch.no_grad()
-    def carried(join: HyperConnection, arguments: tuple[Any, ...]) -> None:
-        streams = arguments[0].unflatten(-1, (join.n, -1)) if join.fractions else arguments[0]
-        carry = join.coefficients(streams).carry
-        product[:] = [product[0] @ carry if product else carry]
-
-    hooks = []
-    for join, norm, branch in branches:
-        # after the sum, a post-norm's norm sees more than its branch has read
-        hooks += [(branch if join == "postnorm" else norm).register_forward_pre_hook(read), branch.register_forward_hook(wrote)]
-        if isinstance(join, HyperConnection):
-            hooks.append(join.register_forward_pre_hook(carried))
+    hooks = [branch.register_forward_hook(wrote) for branch in branches]
     try:
         model.zero_grad(set_to_none=True)
         loss().backward()
-        tokens = inputs[0].shape[:-1].numel()
-        levels = torch.tensor([0.05, 0.5, 0.95], device=inputs[0].device)
-        similar = [F.cosine_similarity(a.float(), b.float(), dim=-1).flatten() for a, b in zip(inputs[1:], inputs, strict=False)]
-        found = {
-            "cosine": [s.quantile(levels).tolist() for s in similar],
-            "arriving": [float(tokens * o.grad.float().norm(dim=-1).mean()) for o in outputs],
-            "weights": [
-                float(torch.stack([p.grad.float().norm() for p in branch.parameters() if p.grad is not None]).norm())
-                for _, _, branch in branches
-            ],
-            "gain": None,
-        }
     finally:
         for hook in hooks:
             hook.remove()
-        model.zero_grad(set_to_none=True)
-    if product:
-        size = product[0].abs()
-        found["gain"] = {"forward": float(size.sum(-2).amax(-1).mean()), "backward": float(size.sum(-1).amax(-1).mean())}
-    return found
+    tokens = outputs[0].shape[:-1].numel()
+    return [float(tokens * o.grad.float().norm(dim=-1).mean()) for o in outputs]

@@ -20,7 +20,7 @@ from tyro.conf import Positional, UseAppendAction
 
 from .errors import UserError, unknown
 
-VERBS = ("data", "show", "train", "evaluate", "embed", "import-weights", "demo", "papers", "doctor")
+VERBS = ("data", "show", "train", "evaluate", "embed", "retrieve", "import-weights", "demo", "papers", "doctor")
 """The public verbs; a test freezes them."""
 DATA_VERBS = ("list", "build", "check")
 PARAMETERS: dict[str, list[str]] = {}
@@ -135,6 +135,7 @@ def train(
     lr: float | None = None,
     precision: Literal["32", "bf16"] | None = None,
     compile: bool = False,
+    init: Path | None = None,
     accelerator: Device = "auto",
     devices: int = 1,
     max_steps: int | None = None,
@@ -146,10 +147,10 @@ def train(
     """Pre-train an encoder on a store.
 
     Args:
-        method: which paper: mamp or cmd.
+        method: which paper: mamp, cmd or i2md.
         data: the store.
         out: the run folder to make.
-        preset: small; of mamp also fast, paper-ntu60, paper-ntu120, paper-pku; of cmd also paper-ntu, paper-pku.
+        preset: small; of mamp also fast, paper-ntu60, paper-ntu120, paper-pku; of cmd and i2md also paper-ntu, paper-pku.
         split: train on the training clips of this split only; default: on all clips.
         seed: of every random draw.
         epochs: instead of the preset's.
@@ -157,6 +158,7 @@ def train(
         lr: learning rate instead of the preset's.
         precision: 32 or bf16, instead of the preset's.
         compile: use torch.compile.
+        init: begin from the weights of this run (or .safetensors file) of the same network, not from random ones.
         accelerator: where to run.
         devices: processes; torchrun and Slurm set their own.
         max_steps: stop after so many steps, as an interruption would.
@@ -169,8 +171,8 @@ def train(
 
     changes = {"epochs": epochs, "batch_size": batch_size, "optimiser.lr": lr, "precision": precision, "compile": compile or None}
     train_verb.train(
-        method, preset, data, out, split, seed, {k: v for k, v in changes.items() if v is not None}, set, accelerator, devices, max_steps,
-        checkpoint_minutes, resume, tensorboard,
+        method, preset, data, out, split, seed, {k: v for k, v in changes.items() if v is not None}, set, init, accelerator, devices,
+        max_steps, checkpoint_minutes, resume, tensorboard,
     )  # fmt: skip
 
 
@@ -181,6 +183,8 @@ def evaluate(
     split: str,
     out: Path | None = None,
     protocols: tuple[str, ...] = ("linear", "knn", "random-linear", "random-knn", "raw-linear", "raw-knn"),
+    part: Literal["test", "validation"] = "test",
+    fuse: tuple[Path, ...] = (),
     epochs: int | None = None,
     accelerator: Device = "auto",
 ) -> None:
@@ -190,15 +194,19 @@ def evaluate(
         runs: run folders of one recipe with different seeds.
         data: the store to measure on (another one than the runs were trained on: transfer).
         split: its split.
-        out: where to write; default: the folder "evaluation" in the first run.
-        protocols: linear, knn, random-linear, random-knn, raw-linear, raw-knn, linear-published, finetune, scratch, semi-1, semi-5,
-            semi-10, semi-20.
+        out: where to write; default: in the first run, the folder "evaluation", or "validation" for that part.
+        protocols: linear, knn, random-linear, random-knn, raw-linear, raw-knn, linear-published, knn-published, finetune, scratch,
+            semi-1, semi-5, semi-10, semi-20; of methods with streams also linear-motion, linear-bone, linear-3s, knn-motion, knn-bone,
+            knn-3s, random-linear-3s, random-knn-3s.
+        part: which clips are scored. validation trains on the rest of the training clips and leaves the test clips untouched: to choose
+            between recipes.
+        fuse: runs of another method, one for each run, in the same order and with the same seeds: adds linear-fused.
         epochs: of every trained classifier, instead of the recipe's.
         accelerator: where to run.
     """
     from .verbs import evaluate as evaluate_verb
 
-    evaluate_verb.evaluate(runs, data, split, out, protocols, epochs, accelerator)
+    evaluate_verb.evaluate(runs, data, split, out, protocols, part, fuse, epochs, accelerator)
 
 
 @verb("embed")
@@ -214,6 +222,39 @@ def embed(run: Positional[Path], source: Positional[Path], out: Path, accelerato
     from .verbs import evaluate as evaluate_verb
 
     evaluate_verb.embed(run, source, out, accelerator)
+
+
+@verb("retrieve")
+def retrieve(
+    file: Positional[Path],
+    data: Path,
+    run: Path,
+    clip: int = 0,
+    top: int = 5,
+    stream: str | None = None,
+    out: Path = Path("retrieved.png"),
+    json: bool = False,
+    accelerator: Device = "auto",
+) -> None:
+    """Find the motions of a store that are most like a given one, by a trained encoder; print them and draw them.
+
+    The first question computes the features of the store and keeps them in the folder "retrieval" of the run; further ones are
+    answered at once, until the run is trained on or the store is another. A query that is itself in the store is left out.
+
+    Args:
+        file: the motion: any file, zip, folder or store that `kinema show` reads; a bare array has the joints of the run.
+        data: the store to search.
+        run: a run folder.
+        clip: which clip of the file is meant, from 0.
+        top: how many motions to give.
+        stream: of a run that has several: joint, motion, bone, or all (their mean); default: all that it has.
+        out: draw to this .png, or to an .html in which they move.
+        json: print JSON instead of a table.
+        accelerator: where to run.
+    """
+    from .verbs import retrieve as retrieve_verb
+
+    retrieve_verb.retrieve(file, data, run, clip, top, stream, out, json, accelerator)
 
 
 @verb("import-weights")

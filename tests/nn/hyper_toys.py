@@ -21,7 +21,7 @@ def encoder(norm_first=True, layers=3, batch_first=True, **options):
 
 
 def disturb(model, size=0.3):
-    """Gives connections other values, as training would."""
+    """Moves all parameters of connections off their start, as training would."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for _, c in hyper_connections(model):

@@ -6,6 +6,7 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
+from hyper_toys import disturb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -24,19 +25,9 @@ JOIN = re.compile(r"\.join[12]\.").search
 ids = {"ids": lambda how: how.kind if isinstance(how, HyperConnections) else str(how)}
 
 
-def perturbed(module, seed=0, size=0.3):
-    """All parameters of connections moved off their start."""
-    g = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for connection in (m for m in module.modules() if isinstance(m, HyperConnection)):
-            for parameter in connection.parameters():
-                parameter.add_(size * torch.randn(parameter.shape, generator=g))
-    return module
-
-
 def made(kind, n=3, dim=6, index=0, **choices):
     """A connection off its start."""
-    return perturbed(HyperConnection(dim, n, index=index, kind=kind, **choices))
+    return disturb(HyperConnection(dim, n, index=index, kind=kind, **choices))
 
 
 def matrix(rows, index=0):
@@ -350,7 +341,7 @@ def test_one_stream_is_not_silently_a_residual():
     net(x).square().sum().backward()
     assert all(p.grad is not None for p in net.parameters())
     assert net.blocks[0].join1.static_carry.grad.abs().sum() > 0
-    assert not torch.allclose(perturbed(net)(x), before, atol=1e-3)
+    assert not torch.allclose(disturb(net)(x), before, atol=1e-3)
 
 
 # size
@@ -463,7 +454,7 @@ def test_check_names_the_connection_that_breaks(kind):
 
 @pytest.mark.parametrize("how", EVERY, **ids)
 def test_bf16_streams_and_float32_coefficients(how):
-    net = perturbed(Net(how), size=0.1)
+    net = disturb(Net(how), size=0.1)
     x, seen = torch.randn(2, 5, 8, requires_grad=True), []
     join = net.blocks[1].join1
     with torch.autocast("cpu", torch.bfloat16):
@@ -481,7 +472,7 @@ def test_bf16_streams_and_float32_coefficients(how):
 @pytest.mark.parametrize("reduce", ["sum", "mean"])
 def test_float64_stays_float64(reduce):
     how = HyperConnections(2, "dynamic", reduce=reduce)
-    net, x = perturbed(Net(how)).double(), torch.randn(1, 2, 8, dtype=torch.float64, requires_grad=True)
+    net, x = disturb(Net(how)).double(), torch.randn(1, 2, 8, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(net, x)
 
 
@@ -500,7 +491,7 @@ def test_memory_given_later(how):
 
 def same_compiled(net):
     torch.compiler.reset()
-    perturbed(net, size=0.1)
+    disturb(net, size=0.1)
     x = torch.randn(2, 5, 8)
     found, grads = [], []
     for run in (net, torch.compile(net, fullgraph=True, backend="aot_eager")):
@@ -533,7 +524,7 @@ def test_blocks_compile_whole(how):
 
 @pytest.mark.parametrize("how", EVERY, **ids)
 def test_state_round_trip(how):
-    one, other = perturbed(Net(how)), Net(how)
+    one, other = disturb(Net(how)), Net(how)
     other.load_state_dict(one.state_dict())
     x = torch.randn(2, 5, 8)
     assert torch.equal(one(x), other(x))

@@ -3,23 +3,15 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from hyper_toys import disturb
 from torch import nn
 
-from kinema.nn.hyper_connections import HyperConnection, HyperConnections
+from kinema.nn.hyper_connections import HyperConnections
 from kinema.nn.hyper_diagnostics import amax_gain, gradient_norms, layer_input_cosine, record, records, unfolded_matrix
 from kinema.nn.residual import enter, leave
 from kinema.nn.transformer import Block, CrossBlock
 
 KINDS = ("static", "dynamic", "manifold", "fraction", "static-fraction")
-
-
-def perturbed(module, seed=0, size=0.3):
-    g = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for connection in (m for m in module.modules() if isinstance(m, HyperConnection)):
-            for parameter in connection.parameters():
-                parameter.add_(size * torch.randn(parameter.shape, generator=g))
-    return module
 
 
 class Trunk(nn.Module):
@@ -67,7 +59,7 @@ def test_static_connections_superpose_the_outputs_of_linear_layers():
     torch.manual_seed(0)
     how = HyperConnections(3, "static")
     branches = [nn.Linear(6, 6, bias=False) for _ in range(5)]
-    net, x = perturbed(Trunk(how, 6, branches)), torch.randn(2, 7, 6)
+    net, x = disturb(Trunk(how, 6, branches)), torch.randn(2, 7, 6)
     found = unfolded_matrix(record(net, x)).float()
     assert found.shape == (6, 6)
     written = [x]
@@ -95,7 +87,7 @@ def test_layers_that_sign_their_output_are_found_in_what_others_read(kind, reduc
     torch.manual_seed(0)
     x = signs[0].repeat(20, 1)
     x.unflatten(-1, (parts, width))[..., -noise:] = torch.randn(20, parts, noise)  # so that tokens differ
-    net = perturbed(Trunk(how, parts * width, [lambda h, s=s: s.expand_as(h) for s in signs[1:]]))
+    net = disturb(Trunk(how, parts * width, [lambda h, s=s: s.expand_as(h) for s in signs[1:]]))
     out = net(x)
     found = record(net, x)
     matrix = unfolded_matrix(found, reduce=reduce, per_token=True)
@@ -121,7 +113,7 @@ def test_at_the_start_everybody_reads_everything(kind):
 
 
 def test_gains_are_those_of_the_products():
-    net = perturbed(Trunk(HyperConnections(3, "static"), 6, [torch.sin] * 4))
+    net = disturb(Trunk(HyperConnections(3, "static"), 6, [torch.sin] * 4))
     gain = amax_gain(record(net, torch.randn(2, 6)))
     for k in range(4):
         product = torch.eye(3)
@@ -139,7 +131,7 @@ def test_gains_are_those_of_the_products():
 
 
 def test_a_manifold_amplifies_nothing():
-    nets = [perturbed(Net(HyperConnections(4, kind), depth=8)) for kind in ("manifold", "dynamic")]
+    nets = [disturb(Net(HyperConnections(4, kind), depth=8)) for kind in ("manifold", "dynamic")]
     bounded, free = (amax_gain(record(net, torch.randn(2, 5, 8))) for net in nets)
     torch.testing.assert_close(bounded.forward, torch.ones(16), rtol=0, atol=1e-4)
     assert bounded.largest < 1.1
@@ -158,7 +150,7 @@ def naive_cosine(inputs):
 @pytest.mark.parametrize("split", [False, True])
 def test_cosine_of_what_branches_read(kind, split):
     torch.manual_seed(0)
-    net = perturbed(Trunk(HyperConnections(2, kind), 6, [nn.Linear(6, 6) for _ in range(4)], split))
+    net = disturb(Trunk(HyperConnections(2, kind), 6, [nn.Linear(6, 6) for _ in range(4)], split))
     x = torch.randn(3, 50, 6)
     found = record(net, x)
     expected = naive_cosine(net.inputs)
@@ -207,7 +199,7 @@ def test_layers_of_any_kind():
 def test_feature_maps():
     torch.manual_seed(0)
     branches = [nn.Conv2d(6, 6, 1) for _ in range(3)]
-    net, x = perturbed(Trunk(HyperConnections(2), 6, branches, channel_dim=1)), torch.randn(2, 6, 4, 3)
+    net, x = disturb(Trunk(HyperConnections(2), 6, branches, channel_dim=1)), torch.randn(2, 6, 4, 3)
     found = record(net, x)
     torch.testing.assert_close(found.cosine, naive_cosine([h.movedim(1, -1) for h in net.inputs]), rtol=1e-4, atol=1e-5)
     assert found.coefficients[0].carry.shape == (24, 2, 2)
@@ -230,7 +222,7 @@ class Two(nn.Module):
 
 @pytest.mark.parametrize("residual", ["prenorm", HyperConnections(2), HyperConnections(2, "static")])
 def test_trunks_are_told_apart_and_passes_put_together(residual):
-    net, x = perturbed(Two(residual)), torch.randn(2, 5, 8)
+    net, x = disturb(Two(residual)), torch.randn(2, 5, 8)
     encoder, decoder = records(net, x)
     assert [len(r.names) for r in (encoder, decoder)] == [4, 2]
     assert all(n.startswith("encoder.blocks.") for n in encoder.names)
@@ -250,7 +242,7 @@ def test_trunks_are_told_apart_and_passes_put_together(residual):
 
 
 def test_memory_is_bounded():
-    net, x = perturbed(Net(HyperConnections(2))), torch.randn(2, 50, 8)
+    net, x = disturb(Net(HyperConnections(2))), torch.randn(2, 50, 8)
     every, some = record(net, x), record(net, x, tokens=30)
     assert some.cosine.shape == (5, 25)
     torch.testing.assert_close(some.cosine, every.cosine[:, ::4])
@@ -259,7 +251,7 @@ def test_memory_is_bounded():
 
 
 def test_nothing_is_left_behind():
-    net, x = perturbed(Net(HyperConnections(2))), torch.randn(2, 5, 8)
+    net, x = disturb(Net(HyperConnections(2))), torch.randn(2, 5, 8)
     before = net(x)
     record(net, x)
     with pytest.raises(ValueError, match="expected 2 streams"):

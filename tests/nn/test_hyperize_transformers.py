@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from hyper_toys import disturb
 
 from kinema.nn.hyper_connections import HyperConnections
 from kinema.nn.hyperize import hyper_connections, hyperize
@@ -55,15 +56,6 @@ def inputs(name):
     mask[1, 5:] = 0
     given = {"input_ids": torch.randint(5, 40, (2, 7)), "attention_mask": mask}
     return {**given, "encoder_hidden_states": torch.randn(2, 3, 16)} if name == "gpt2-cross" else given
-
-
-def disturb(model, size=0.3):
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for _, c in hyper_connections(model):
-            for p in c.parameters():
-                p.add_(size * torch.randn(p.shape, generator=generator))
-    return model
 
 
 def tensors(output):

@@ -11,7 +11,8 @@ from kinema.data.augment import crop_resize, transform
 from kinema.data.batches import Crop, ViewBatch
 from kinema.motion.skeletons import NTU25
 from kinema.nn.contrast import contrast_logits, follow
-from kinema.recognition.cmd import CMD, MODALITIES, SUFFIX, CMDConfig, SequenceEncoder
+from kinema.recognition.cmd import CMD, SUFFIX, CMDConfig, unit
+from kinema.recognition.sequence import MODALITIES, GRUConfig, RecurrentEncoder, channels
 from kinema.training.method import Step
 
 Arrays = dict[str, np.ndarray]
@@ -40,21 +41,13 @@ def numpy(outputs: dict[str, Tensor]) -> Arrays:
 def run_cmd_bigru(inputs: Arrays, weights: Arrays, spec: dict) -> Arrays:
     """The sequence encoder with the linear head of the downstream task."""
     c = spec["constructor"]
-    # any (people, joints) whose product makes the width
-    config = CMDConfig(
-        bones=tuple((0, 0) for _ in range(c["en_input_size"])),
-        coordinates=1,
-        joints=c["en_input_size"],
-        people=1,
-        hidden=c["en_hidden_size"],
-        layers=c["en_num_layers"],
-    )
-    model = SequenceEncoder(config)
+    model = RecurrentEncoder(c["en_input_size"], GRUConfig(c["en_hidden_size"], c["en_num_layers"]), 1)
     model.fc = nn.Linear(2 * c["en_hidden_size"], c["num_class"])  # type: ignore[assignment]
     load(model, weights)
-    x = torch.from_numpy(inputs["x"])
+    x = torch.from_numpy(inputs["x"])[:, :, None, None]  # channels as coordinates of one joint
     model.eval()
-    outputs = {"sequence_eval": model.sequence(x), "feat_eval": model.feature(x), "fc_eval": model(x)}
+    feature = model.feature(x)
+    outputs = {"sequence_eval": model.gru(model.norm(x)), "feat_eval": feature, "fc_eval": model.fc(feature)}
     outputs["feat_train"] = model.train().feature(x)
     for name in ("running_mean", "running_var", "num_batches_tracked"):
         outputs[f"after_train.input_norm.{name}"] = getattr(model.input_norm, name)
@@ -66,8 +59,7 @@ def run_cmd_loss(inputs: Arrays, weights: Arrays, spec: dict) -> Arrays:
     c = spec["parameters"]
     config = CMDConfig(
         NTU25.bone_pairs(),
-        hidden=1,
-        layers=1,
+        network=GRUConfig(1, 1),
         dim=c["dim"],
         queue=c["K"],
         neighbours=c["topk"],
@@ -104,8 +96,7 @@ def run_cmd_moco(inputs: Arrays, weights: Arrays, spec: dict) -> Arrays:
     config = CMDConfig(
         NTU25.bone_pairs(),
         frames=inputs["x_q"].shape[2],
-        hidden=c["en_hidden_size"],
-        layers=c["en_num_layers"],
+        network=GRUConfig(c["en_hidden_size"], c["en_num_layers"]),
         dim=c["dim"],
         queue=c["K"],
         momentum=c["m"],
@@ -121,9 +112,9 @@ def run_cmd_moco(inputs: Arrays, weights: Arrays, spec: dict) -> Arrays:
         follow(model.key(name), model.query(name), config.momentum)
     followed = {k: v.clone() for k, v in model.state_dict().items()}
     batch = ViewBatch(ours(inputs["x_q"]), ours(inputs["x_k"]), torch.arange(len(inputs["x_q"])))
-    seen: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
     hooks = [
-        module.register_forward_hook(lambda _, args, out, n=name: seen.update({f"in.{n}": args[0], f"enc.{n}": out}))
+        module.fc.register_forward_hook(lambda _, args, out, n=name: outputs.update({f"enc.{n}": out}))
         for name, module in model.named_children()
     ]
     queues = {name: model.queue_of(name)[0].clone() for name in MODALITIES}
@@ -131,11 +122,11 @@ def run_cmd_moco(inputs: Arrays, weights: Arrays, spec: dict) -> Arrays:
     for hook in hooks:
         hook.remove()
     losses.total.backward()
-    outputs = {k: v for k, v in seen.items() if k.startswith("enc.") or k.startswith("in.encoder_q")}
+    outputs |= {f"in.encoder_q{SUFFIX[name]}": channels(model.see(batch.first, name)) for name in MODALITIES}
     outputs["loss_total"] = losses.total
     outputs["loss_cmd"] = config.weight * sum(v for k, v in losses.parts.items() if not k.startswith("contrast"))  # type: ignore[assignment]
     for name in MODALITIES:
-        q, k = (F.normalize(seen[f"enc.encoder_{side}{SUFFIX[name]}"], dim=1) for side in "qk")
+        q, k = (unit(outputs[f"enc.encoder_{side}{SUFFIX[name]}"]) for side in "qk")
         outputs[f"logits_{name}"] = contrast_logits(q, k, queues[name], config.temperature)
         outputs[f"loss_nce_{name}"] = losses.parts[f"contrast_{name}"]
     for name, parameter in model.named_parameters():

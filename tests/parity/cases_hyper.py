@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kinema.nn import hyper_ops
-from kinema.nn.hyper_connections import HyperConnection, HyperConnections
+from kinema.nn.hyper_connections import Coefficients, HyperConnection, HyperConnections
 
 Arrays = dict[str, np.ndarray]
 
@@ -51,6 +52,45 @@ class Assigned:
             setattr(connection, name, value)
 
 
+@dataclass(frozen=True)
+class Pass:
+    """One connection around one branch.
+
+    Attributes:
+        read, wrote, after: the branch's input and output, and the streams after it. found: the coefficients.
+        loss: the product of what the reference gives out and its cotangent. gradients: of the streams as they came and the weights.
+    """
+
+    read: Tensor
+    wrote: Tensor
+    after: Tensor
+    found: Coefficients
+    loss: Tensor
+    gradients: dict[str, Tensor]
+
+
+def run(
+    connection: HyperConnection,
+    name: str,
+    inputs: Arrays,
+    weights: dict[str, Tensor],
+    unfold: Callable[[Tensor], Tensor] = lambda t: t,
+    fold: Callable[[Tensor], Tensor] = lambda t: t,
+) -> Pass:
+    """Reads, calls the branch and writes.
+
+    Args:
+        connection: with the weights assigned. name: of the input that holds the streams. weights: the reference's, as leaves.
+        unfold, fold: between the reference's layout of streams and ours.
+    """
+    given = tensors(inputs)[name]
+    read, carry = connection.read(unfold(given))
+    wrote = branch(weights)(read)
+    after = fold(connection.write(carry, wrote))
+    loss = (after * torch.from_numpy(inputs["cotangent"])).sum()
+    return Pass(read, wrote, after, carry.coefficients, loss, gradients(loss, {name: given} | weights))
+
+
 def paper_values(w: dict[str, Tensor], dynamic: bool) -> dict[str, Tensor]:
     """Our parameters of HC (A_m, A_r, B) or of fractions (Y, A, B)."""
     read, carry, letter = ("Am", "Ar", "m") if "Am" in w else ("Y", "A", "y")
@@ -76,16 +116,11 @@ def run_hc_paper(inputs: Arrays, weights: Arrays, spec: dict) -> Arrays:
         tanh="notanh" not in variant,
     )
     Assigned(connection, paper_values(w, dynamic))
-    streams = tensors(inputs)["H"]
-    h, carry = connection.read(streams)
-    o = branch(w)(h)
-    after = connection.write(carry, o)
-    loss = (after * torch.from_numpy(inputs["cotangent"])).sum()
-    found = carry.coefficients
-    carried = hyper_ops.mix(streams, found.carry)
-    outputs = {"H_next": after, "loss": loss[None], "h0": h, "Hp": carried, "o": o}
-    outputs |= {"coef_B": found.write, "coef_Am": found.read, "coef_Ar": found.carry}
-    return numpy(outputs | gradients(loss, {"H": streams} | w))
+    p = run(connection, "H", inputs, w)
+    carried = hyper_ops.mix(torch.from_numpy(inputs["H"]), p.found.carry)
+    outputs = {"H_next": p.after, "loss": p.loss[None], "h0": p.read, "Hp": carried, "o": p.wrote}
+    outputs |= {"coef_B": p.found.write, "coef_Am": p.found.read, "coef_Ar": p.found.carry}
+    return numpy(outputs | p.gradients)
 
 
 def run_fraction(inputs: Arrays, weights: Arrays, spec: dict) -> Arrays:
@@ -93,11 +128,8 @@ def run_fraction(inputs: Arrays, weights: Arrays, spec: dict) -> Arrays:
     c, w = spec["cfg"], tensors(weights)
     connection = HyperConnection(c["d"], c["m"], index=c["layer"], kind="fraction", norm="rmsnorm")
     Assigned(connection, paper_values(w, True))
-    h = tensors(inputs)["h"]
-    seen, carry = connection.read(h)
-    after = connection.write(carry, branch(w)(seen))
-    loss = (after * torch.from_numpy(inputs["cotangent"])).sum()
-    return numpy({"h_next": after, "branch_input": seen, "loss": loss[None]} | gradients(loss, {"h": h} | w))
+    p = run(connection, "h", inputs, w)
+    return numpy({"h_next": p.after, "branch_input": p.read, "loss": p.loss[None]} | p.gradients)
 
 
 def run_lucidrains(inputs: Arrays, weights: Arrays, spec: dict) -> Arrays:
@@ -118,7 +150,6 @@ def run_lucidrains(inputs: Arrays, weights: Arrays, spec: dict) -> Arrays:
             "scale_write": w["dynamic_beta_scale"],
         },
     )
-    x = tensors(inputs)["x"]
 
     def unfold(t: Tensor) -> Tensor:
         return t.unflatten(0, (c["b"], n)).transpose(1, 2)
@@ -126,19 +157,15 @@ def run_lucidrains(inputs: Arrays, weights: Arrays, spec: dict) -> Arrays:
     def fold(t: Tensor) -> Tensor:
         return t.transpose(1, 2).flatten(0, 1)
 
-    streams = unfold(x)
-    h, carry = connection.read(streams)
-    out = fold(connection.write(carry, branch(w)(h)))
-    loss = (out * torch.from_numpy(inputs["cotangent"])).sum()
-    found = carry.coefficients
+    p = run(connection, "x", inputs, w, unfold, fold)
     outputs = {
-        "out": out,
-        "branch_input": h,
-        "residuals_mixed": fold(hyper_ops.mix(streams, found.carry)),
-        "beta": found.write[:, :, None, :, None],
-        "loss": loss[None],
+        "out": p.after,
+        "branch_input": p.read,
+        "residuals_mixed": fold(hyper_ops.mix(unfold(torch.from_numpy(inputs["x"])), p.found.carry)),
+        "beta": p.found.write[:, :, None, :, None],
+        "loss": p.loss[None],
     }
-    return numpy(outputs | gradients(loss, {"x": x} | w))
+    return numpy(outputs | p.gradients)
 
 
 def run_manifold(inputs: Arrays, weights: Arrays, spec: dict) -> Arrays:
@@ -146,15 +173,10 @@ def run_manifold(inputs: Arrays, weights: Arrays, spec: dict) -> Arrays:
     c, w = spec["cfg"], tensors(weights)
     connection = HyperConnection(c["d"], c["n"], index=c["layer"], kind="manifold")
     Assigned(connection, {"projection": w["phi"], "bias": w["b"], "scales": w["a"]})
-    x = tensors(inputs)["x"]
-    u, carry = connection.read(x)
-    y = branch(w)(u)
-    after = connection.write(carry, y)
-    loss = (after * torch.from_numpy(inputs["cotangent"])).sum()
-    found = carry.coefficients
-    outputs = {"x_next": after, "loss": loss[None], "u": u, "y": y}
-    outputs |= {"pre": found.read.squeeze(-1), "post": found.write, "res": found.carry.transpose(-1, -2)}
-    return numpy(outputs | gradients(loss, {"x": x} | w))
+    p = run(connection, "x", inputs, w)
+    outputs = {"x_next": p.after, "loss": p.loss[None], "u": p.read, "y": p.wrote}
+    outputs |= {"pre": p.found.read.squeeze(-1), "post": p.found.write, "res": p.found.carry.transpose(-1, -2)}
+    return numpy(outputs | p.gradients)
 
 
 def run_deepseek(inputs: Arrays, weights: Arrays, spec: dict) -> Arrays:

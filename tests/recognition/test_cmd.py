@@ -2,17 +2,24 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
+from safetensors.torch import save_file
 
 from kinema.data.batches import ViewBatch
+from kinema.errors import UserError
 from kinema.motion.skeletons import KINECT20
-from kinema.recognition.cmd import CMD, MODALITIES, CMDConfig, channels
-from kinema.training.method import Step
+from kinema.nn.residual import named_residual
+from kinema.recognition.cmd import CMD, CMDConfig
+from kinema.recognition.encoder import TransformerConfig
+from kinema.recognition.sequence import MODALITIES, GRUConfig, channels
+from kinema.training.checkpoint import load_model
+from kinema.training.fit import fit
+from kinema.training.method import Optimiser, Schedule, Step
+from kinema.training.stage import Stage
 
 
-def small(**options):
+def small(network=GRUConfig(6, 2), **options):
     torch.manual_seed(0)
-    sizes = {"joints": 20, "people": 1, "frames": 8, "hidden": 6, "layers": 2, "dim": 5, "queue": 12, "neighbours": 4}
+    sizes = {"joints": 20, "people": 1, "frames": 8, "network": network, "dim": 5, "queue": 12, "neighbours": 4}
     return CMD(CMDConfig(KINECT20.bone_pairs(), **{**sizes, **options}))
 
 
@@ -75,7 +82,7 @@ def test_as_an_encoder_it_gives_the_joint_streams_feature():
     model = small().eval()
     x = torch.randn(3, 8, 1, 20, 3)
     assert model.tokens(x).shape == (3, 1, 1, 1, model.width)
-    torch.testing.assert_close(model.tokens(x).flatten(1), model.query("joint").feature(channels(x)))
+    torch.testing.assert_close(model.tokens(x).flatten(1), model.query("joint").feature(x))
     kept = [name for name in model.state_dict() if model.is_encoder_parameter(name)]
     assert all(name.startswith(("encoder_q.encoder.", "encoder_q.input_norm.")) for name in kept)
     assert {model.layer_of(name) for name in kept} == {0, 1, 2}
@@ -83,12 +90,11 @@ def test_as_an_encoder_it_gives_the_joint_streams_feature():
 
 @pytest.mark.parametrize("direction", ["forward", "both"])
 def test_a_true_bidirectional_feature_has_seen_everything_twice(direction):
-    encoder = small(direction=direction).query("joint").eval()
-    x = torch.randn(1, 8, 60, requires_grad=True)
+    encoder = small(GRUConfig(6, 2, direction)).query("joint").eval()
+    x = torch.randn(1, 8, 1, 20, 3, requires_grad=True)
     for half in encoder.feature(x).chunk(2, -1):
         (grad,) = torch.autograd.grad(half.sum(), x, retain_graph=True)
-        assert (grad.abs().sum((0, 2)) > 0).all()
-    assert F.normalize(encoder(x).detach(), dim=1).norm() == pytest.approx(1)
+        assert (grad.abs().sum((0, 2, 3, 4)) > 0).all()
 
 
 def test_choices_that_contradict_are_told():
@@ -97,6 +103,121 @@ def test_choices_that_contradict_are_told():
         ({"teacher": 0.0}, "teacher 0.0: expected a temperature above 0"),
         ({"momentum": 1.5}, "momentum 1.5: expected 0 to 1"),
         ({"joints": 19}, "20 bones for 19 joints"),
+        ({"directions": (("joint", "joint"),)}, "expected different"),
+        ({"frozen": ("joint",)}, "what is frozen cannot be a student"),
+        ({"frozen": ("joint", "motion", "bone"), "directions": ()}, "something has to learn"),
+        ({"network": TransformerConfig(joints=20, frames=16)}, "expected those of the model"),
     ]:
         with pytest.raises(ValueError, match=message):
             small(**options)
+
+
+def test_each_stream_is_an_encoder_with_the_same_weights():
+    model = small().eval()
+    x = torch.randn(3, 8, 1, 20, 3)
+    assert torch.equal(model.stream("joint").tokens(x), model.tokens(x))
+    motion = model.stream("motion")
+    assert torch.equal(motion.tokens(x).flatten(1), model.query("motion").feature(model.see(x, "motion")))
+    shared = {id(p) for p in model.query("motion").parameters()}
+    assert {id(p) for p in motion.parameters()} == shared
+    assert {motion.layer_of(n) for n, _ in motion.named_parameters() if motion.is_encoder_parameter(n)} == {0, 1, 2}
+    with pytest.raises(UserError, match="unknown stream 'depth'"):
+        model.stream("depth")
+
+
+def test_one_way_teaching_has_the_terms_asked_for():
+    batch = views()
+    whole, one = small().train(), small(directions=(("motion", "joint"), ("bone", "joint"))).train()
+    every, some = whole.loss(batch, Step(0)), one.loss(batch, Step(0))
+    assert set(some.parts) == {"contrast_joint", "contrast_motion", "contrast_bone", "motion_to_joint", "bone_to_joint"}
+    for name, value in some.parts.items():
+        torch.testing.assert_close(value, every.parts[name])
+    torch.testing.assert_close(some.total.detach(), sum(some.parts.values()))
+
+
+def test_what_is_frozen_teaches_and_never_changes():
+    model = small(directions=(("motion", "joint"), ("bone", "joint")), frozen=("motion", "bone")).train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    optimiser = torch.optim.SGD(model.parameter_groups(), 0.1)
+    losses = model.loss(views(), Step(0))
+    losses.total.backward()
+    optimiser.step()
+    model.after_step([losses.carry])
+    assert set(losses.parts) == {"contrast_joint", "motion_to_joint", "bone_to_joint"}
+    changed = {k.split(".")[0] for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
+    assert changed == {
+        "encoder_q",
+        "encoder_k",
+        *(f"queue{s}" for s in ("", "_motion", "_bone")),
+        *(f"queue_ptr{s}" for s in ("", "_motion", "_bone")),
+    }
+
+
+@pytest.mark.parametrize("residual", ["prenorm", "dynamic-2"])
+def test_a_transformer_may_stand_in_for_the_gru(residual):
+    network = TransformerConfig(width=8, depth=2, heads=2, frames=8, joints=20, residual=named_residual(residual))
+    model = small(network, people=2).train()
+    batch = views(4, people=2)
+    batch.first[:, :, 1], batch.second[:2, :, 1] = 0, 0
+    losses = model.loss(batch, Step(0))
+    losses.total.backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+    model.after_step([losses.carry])
+    assert model.eval().tokens(batch.first).shape == (4, 2, 2, 20, 8)
+    alone = model.query("joint").feature(batch.first[:, :, :1])
+    torch.testing.assert_close(model.query("joint").feature(batch.first), alone)  # nobody does not count
+    assert model.stream("bone").depth == 2
+
+
+def test_a_skipped_step_leaves_queues_and_momentum(tmp_path):
+    torch.manual_seed(0)
+
+    class Views:
+        batch_size, steps_per_epoch = 4, 3
+
+        def __init__(self, poisoned):
+            self.poisoned = poisoned
+
+        def batch(self, step):
+            draw = torch.Generator().manual_seed(step.index)
+            first, second = torch.randn(2, 4, 8, 1, 20, 3, generator=draw).unbind(0)
+            return ViewBatch(first * (float("nan") if step.index in self.poisoned else 1), second, torch.arange(4))
+
+        def state_dict(self):
+            return {}
+
+        def load_state_dict(self, state):
+            pass
+
+    def trained(folder, poisoned):
+        model = small()
+        stage = Stage("pretrain", model, Views(poisoned), 2, Optimiser("sgd", lr=0.1, weight_decay=0.0), Schedule("constant"))
+        result = fit([stage], tmp_path / folder, seed=0, config={}, accelerator="cpu", quiet=True, max_steps=4)
+        return model, result
+
+    whole, _ = trained("whole", ())
+    model, result = trained("skipped", (3,))
+    assert result.skipped == 1
+    three = small()
+    stage = Stage("pretrain", three, Views(()), 2, Optimiser("sgd", lr=0.1, weight_decay=0.0), Schedule("constant"))
+    fit([stage], tmp_path / "three", seed=0, config={}, accelerator="cpu", quiet=True, max_steps=3)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, three.state_dict()[name]), name
+    assert int(whole.queue_ptr) != int(model.queue_ptr)
+
+
+def test_frozen_teachers_alone_are_taken_over_from_another_run(tmp_path):
+    whole = small()
+    torch.manual_seed(1)
+    options = {"directions": (("motion", "joint"), ("bone", "joint")), "frozen": ("motion", "bone")}
+    student = CMD(CMDConfig(**{**vars(whole.config), **options}))
+    save_file(whole.state_dict(), tmp_path / "model.safetensors")
+    for prefix in student.taken_over():
+        load_model(tmp_path / "model.safetensors", student, prefix=prefix)
+    other, mine = whole.state_dict(), student.state_dict()
+    weights = [k for k in mine if k.endswith("weight") or k.endswith("weight_hh_l0")]
+    same = {k.split(".")[0] for k in weights if torch.equal(mine[k], other[k])} - {
+        k.split(".")[0] for k in weights if not torch.equal(mine[k], other[k])
+    }
+    assert same == {"encoder_q_motion", "encoder_k_motion", "encoder_q_bone", "encoder_k_bone"}
+    assert small().taken_over() == ()

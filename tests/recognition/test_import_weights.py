@@ -211,3 +211,31 @@ def test_other_mistakes(tmp_path, tiny):
     with pytest.raises(UserError, match="exists already"):
         import_weights("mamp", "tiny", file, tmp_path / "run", NTU25)
     assert (tmp_path / "run" / "precious").read_text() == "x"
+
+
+def test_cmds_checkpoint_is_imported_and_every_stream_works(tmp_path, monkeypatch):
+    """As MoCo's scripts write it: {'epoch', 'state_dict', 'optimizer'}, names with or without DataParallel's prefix."""
+    sizes = ["model.network.hidden=6", "model.network.layers=2", "model.dim=5", "model.queue=9", "model.neighbours=4"]
+    monkeypatch.setitem(PRESETS["cmd"], "tiny", lambda skeleton: changed(recipe("cmd", "paper-ntu", skeleton), {}, sizes))
+    torch.manual_seed(3)
+    model = build_method(recipe("cmd", "tiny", NTU25)).eval()
+    state = {f"module.{name}": value for name, value in model.state_dict().items()}
+    torch.save({"epoch": 451, "state_dict": state, "optimizer": {"state": {}, "param_groups": []}}, tmp_path / "checkpoint.pth.tar")
+    assert import_weights("cmd", "tiny", tmp_path / "checkpoint.pth.tar", tmp_path / "run", NTU25) == len(state)
+    run = open_run(tmp_path / "run")
+    x = torch.randn(2, 64, 2, 25, 3)
+    for name in model.streams:
+        assert torch.equal(run.encoder().eval().stream(name).tokens(x), model.stream(name).tokens(x))
+    assert embed(run, [walker()]).shape == (1, 12)
+    names = set(model.state_dict())
+    assert {
+        "encoder_q.encoder.gru.weight_ih_l0",
+        "encoder_k_bone.encoder.gru.bias_hh_l1_reverse",
+        "encoder_q_motion.fc.2.weight",
+    } <= names
+    assert {"queue", "queue_motion", "queue_ptr_bone", "encoder_q.input_norm.running_var"} <= names
+
+
+def test_a_method_without_public_code_has_nothing_to_import(tmp_path):
+    with pytest.raises(UserError, match="i2md: its authors have published no checkpoint"):
+        import_weights("i2md", "paper-ntu", tmp_path / "x.pth", tmp_path / "run", NTU25)

@@ -125,3 +125,19 @@ def test_the_splits_are_those_published(tmp_path, capsys):
     train = {names[i] for i in split(store, "xsub").train}
     assert train == {n for n in NTU60 if n[8:12] in ("P001", "P002", "P004")}
     assert {names[i] for i in split(store, "xview").test} == {n for n in NTU60 if n[4:8] == "C001"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_one_step_of_cmd_at_full_size_through_the_command(tmp_path, capsys):
+    """3 x 2 networks of 49.5 million weights; the batch is 2 clips instead of 64. Writes a checkpoint of 2 GB."""
+    files = ntu_files(tmp_path / "raw", NTU60)
+    run(capsys, "data", "build", files, "--dataset", "ntu60", "--out", tmp_path / "store", "--workers", 1)
+    options = ("--data", tmp_path / "store", "--split", "xsub", "--out", tmp_path / "run", "--accelerator", "cpu", "--max-steps", 1)
+    assert "stopped after 1 steps" in run(capsys, "train", "cmd", "--preset", "paper-ntu", "--batch-size", 2, *options)
+    trained = open_run(tmp_path / "run")
+    model = trained.encoder()
+    assert sum(p.numel() for p in model.query("joint").parameters()) == 49_457_580
+    assert tuple(model.queue.shape) == (128, 16384)
+    assert int(model.queue_ptr) == 2
+    assert all(p.isfinite().all() for p in model.parameters())

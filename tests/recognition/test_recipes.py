@@ -19,6 +19,14 @@ from kinema.training.method import Step
 from kinema.verbs.train import changed
 
 ALL = [(method, preset) for method, presets in PRESETS.items() for preset in presets]
+TINY_CMD = [
+    "model.network.hidden=6",
+    "model.network.layers=2",
+    "model.frames=16",
+    "model.dim=5",
+    "model.queue=9",
+    "model.neighbours=4",
+]
 SHRUNK = {
     "mamp": [
         "model.encoder.width=16",
@@ -28,7 +36,8 @@ SHRUNK = {
         "model.decoder_depth=1",
         "model.decoder_width=16",
     ],
-    "cmd": ["model.hidden=6", "model.layers=2", "model.frames=16", "model.dim=5", "model.queue=9", "model.neighbours=4"],
+    "cmd": TINY_CMD,
+    "i2md": [*TINY_CMD, "model.aggregated=3"],
 }
 
 

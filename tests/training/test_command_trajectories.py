@@ -23,8 +23,9 @@ TINY = {
         "--set", "model.decoder_width=16", "--set", "model.decoder_depth=1",
     ),
     # momentum encoders and queues, the latter of a size that batches do not divide
-    "cmd": ("--set", "model.hidden=8", "--set", "model.frames=16", "--set", "model.queue=21", "--set", "model.neighbours=9"),
+    "cmd": ("--set", "model.network.hidden=8", "--set", "model.frames=16", "--set", "model.queue=21", "--set", "model.neighbours=9"),
 }  # fmt: skip
+TINY["i2md"] = (*TINY["cmd"], "--set", "model.aggregated=3", "--set", "model.between=both")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def train(store: Path, out: Path, *more: str, method: str = "mamp", steps: int =
     return load_file(out / "checkpoints" / f"step-{steps}" / "model.safetensors")
 
 
-@pytest.mark.parametrize("method", ["mamp", pytest.param("cmd", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("method", ["mamp", *(pytest.param(each, marks=pytest.mark.slow) for each in ("cmd", "i2md"))])
 def test_resumed_command_is_bitwise_the_uninterrupted_one(store: Path, tmp_path: Path, method: str) -> None:
     whole = train(store, tmp_path / "whole", method=method)
     train(store, tmp_path / "parts", method=method, steps=2)
@@ -70,9 +71,10 @@ def test_the_batch_may_be_cut(store: Path, tmp_path: Path, cut: tuple[str, str])
 
 
 @pytest.mark.slow
-def test_two_processes_share_batch_statistics_queues_and_momentum(store: Path, tmp_path: Path) -> None:
-    whole = train(store, tmp_path / "whole", method="cmd")
-    parts = train(store, tmp_path / "cut", "--devices", "2", method="cmd")
+@pytest.mark.parametrize("method", ["cmd", "i2md"])
+def test_two_processes_share_batch_statistics_queues_and_momentum(store: Path, tmp_path: Path, method: str) -> None:
+    whole = train(store, tmp_path / "whole", method=method)
+    parts = train(store, tmp_path / "cut", "--devices", "2", method=method)
     assert whole["queue_ptr_bone"].item() == 6 * 8 % 21
     for name, tensor in whole.items():
         # sums in another order, and differences are divided by small spreads in batch norm; a wrong row gives differences near 0.1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 def unit_columns(dim: int, size: int) -> Tensor:
@@ -36,8 +37,10 @@ def follow(key: nn.Module, query: nn.Module, momentum: float) -> None:
 
     Buffers stay the key encoder's own, as in the published code.
     """
-    for mine, theirs in zip(key.parameters(), query.parameters(), strict=True):
-        mine.lerp_(theirs, 1 - momentum)
+    mine, theirs = tuple[Tensor, ...](key.parameters()), tuple[Tensor, ...](query.parameters())
+    if len(mine) != len(theirs):
+        raise ValueError(f"{len(mine)} parameters cannot follow {len(theirs)}: expected two networks of one form")
+    get_ema_multi_avg_fn(momentum)(mine, theirs, 0)
 
 
 def contrast_logits(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> Tensor:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.augment import bone, motion
+from ..errors import UserError, unknown
 from ..nn.residual import Residual, enter, leave
 from ..nn.transformer import Block, xavier_init
 from ..training.method import Method
@@ -21,9 +22,11 @@ class Encoder(Method):
     Attributes:
         width: `D` of a token. frames: `T` the input is resized to. joints: `J`. depth: number of layers for layer decay.
         pairs: whether pre-training takes two views of each clip (`ViewBatch`) and not one (`ClipBatch`).
+        streams: names of the networks inside that can be used apart, see `stream`; the first is the one that `tokens` shows.
     """
 
     pairs: ClassVar[bool] = False
+    streams: ClassVar[tuple[str, ...]] = ()
 
     width: int
     frames: int
@@ -34,6 +37,10 @@ class Encoder(Method):
         """`(B, T, M, J, C)` -> `(B, M', T', J', D)`; `M'` is `M`, or 1 for a network that sees all people together."""
         raise NotImplementedError
 
+    def taken_over(self) -> tuple[str, ...]:
+        """Prefixes of the parameters and buffers that a run takes over from the one it is begun from (``--init``); none: all."""
+        return ()
+
     def layer_of(self, parameter: str) -> int:
         """Layer of a parameter for layer-wise rate decay: 0 embeddings, 1..depth blocks, depth + 1 the rest."""
         raise NotImplementedError
@@ -41,6 +48,16 @@ class Encoder(Method):
     def is_encoder_parameter(self, name: str) -> bool:
         """Whether a parameter belongs to the part that is kept after pre-training (False: decoders, heads)."""
         raise NotImplementedError
+
+    def stream(self, name: str) -> Encoder:
+        """One of `streams` as an encoder of its own, with the same weights; it reads the same positions as the whole.
+
+        Raises:
+            UserError: no such stream.
+        """
+        if not self.streams:
+            raise UserError(f"stream {name!r}: this method has a single network; leave the stream out")
+        raise unknown("stream", name, self.streams)
 
 
 @dataclass(frozen=True)

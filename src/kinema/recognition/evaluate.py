@@ -7,52 +7,26 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from ..data.prepared import PreparedClips
 from ..data.splits import Split
 from ..data.splits import split as split_of
 from ..data.store import Store
-from ..errors import UserError, unknown
+from ..errors import UserError
 from ..files import write_json
 from . import protocols
 from .encoder import Encoder
-from .protocols import Score, Task
+from .fusion import fused_probe
+from .names import ALL, FIRST, FUSED, MEANING, MEASURES, PROTOCOLS, Measure, Weights, check_names, chosen
+from .protocols import Decisions, Score, Task, linear_decisions, linear_score, mean_decisions
+from .published import PUBLISHED_LINEAR, lasting
 from .run import Trained, check_fits
 
-SEMI = {"semi-1": 0.01, "semi-5": 0.05, "semi-10": 0.1, "semi-20": 0.2}
-PROTOCOLS = (
-    "linear",
-    "knn",
-    "random-linear",
-    "random-knn",
-    "raw-linear",
-    "raw-knn",
-    "linear-published",
-    "finetune",
-    "scratch",
-    *SEMI,
-)
-"""What can be asked for. ``random-*`` measure the same network untrained, ``raw-*`` prepared positions without any network."""
-
-MEANING = {
-    "linear": "linear probe on frozen features",
-    "knn": "1-nearest neighbour on frozen features",
-    "random-linear": "linear probe, network with random weights",
-    "random-knn": "1-NN, network with random weights",
-    "raw-linear": "linear probe on prepared positions",
-    "raw-knn": "1-NN on prepared positions",
-    "linear-published": "MAMP's linear probe (batch norm, SGD, augmented clips)",
-    "finetune": "fine-tuned, everything trained",
-    "scratch": "same network trained from scratch",
-    "semi-1": "fine-tuned on 1 % of the labels",
-    "semi-5": "fine-tuned on 5 % of the labels",
-    "semi-10": "fine-tuned on 10 % of the labels",
-    "semi-20": "fine-tuned on 20 % of the labels",
-}
+Part = Literal["test", "validation"]
+"""Which clips are scored. ``validation``: `fit` trains and the test clips are not touched, to choose between recipes."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +66,10 @@ class Evaluation:
     """What `evaluate` found.
 
     Attributes:
-        task: without its clips. rows: one a protocol. features: `(N_test, D)` of the first run, for pictures. runs: their folders.
+        name: of the task. classes: names. part: which clips were scored.
+        split: rows of the store; where `part` is ``validation``, those that fitted are `train` and those that were scored are `test`.
+        rows: one a protocol. features: `(N, D)` of the first run, for pictures. truth: `(N,)` of the clips that were scored.
+        runs: their folders. fused: folders of the runs they were fused with.
     """
 
     name: str
@@ -102,19 +79,27 @@ class Evaluation:
     features: np.ndarray | None
     truth: np.ndarray
     runs: tuple[str, ...]
+    part: Part = "test"
+    fused: tuple[str, ...] = ()
 
     def row(self, protocol: str) -> Row | None:
         """The row of a protocol, if it was run."""
         return next((r for r in self.rows if r.protocol == protocol), None)
 
     def to_json(self) -> dict[str, Any]:
-        """`metrics.json`: percent of test clips, with the three headline numbers by name."""
+        """`metrics.json`: percent of the clips that were scored, with the three headline numbers by name."""
         mean = {r.protocol: round(r.mean, 3) for r in self.rows}
         return {
             "task": self.name,
-            "unit": "percent of test clips",
-            "clips": {"train": len(self.split.train), "validation": len(self.split.validation), "test": len(self.split.test)},
+            "part": self.part,
+            "unit": f"percent of {self.part} clips",
+            "clips": {
+                "train": len(self.split.train),
+                "validation": len(self.split.validation),
+                "test": len(self.split.test) if self.part == "test" else 0,
+            },
             "runs": list(self.runs),
+            "fused_with": list(self.fused),
             "linear_probe": {
                 "trained": mean.get("linear"),
                 "random_weights": mean.get("random-linear"),
@@ -131,21 +116,30 @@ class Evaluation:
         }
 
 
-def make_task(trained: Trained, store: Store, split: str) -> Task:
-    """The store's clips, prepared as the run prescribes, with a split.
+def part_of(split: Split, part: Part) -> Split:
+    """What trains and what is scored of a split: for ``validation`` its `fit` and its `validation`."""
+    return split if part == "test" else Split(split.name, split.fit, split.validation, split.fit, split.validation)
+
+
+def make_task(trained: Trained, store: Store, split: str, part: Part = "test") -> Task:
+    """The store's clips, prepared as the run prescribes, with a split; for ``validation`` without the test clips.
 
     Raises:
         UserError: unknown split, another skeleton, or clips without labels.
     """
     check_fits(trained, store)
-    chosen = split_of(store, split)
-    used = np.concatenate([chosen.train, chosen.test])
+    whole = split_of(store, split)
+    own = part_of(whole, part)
+    used = np.concatenate([own.train, own.test])
     if (store.labels[used] < 0).any():
         raise UserError(
             f"{store.folder}: clip {store.entries[int(used[store.labels[used] < 0][0])].id} has no label; protocols need labels"
         )
-    clips = list(PreparedClips(store, trained.recipe.preparation))
-    return Task(clips, store.labels, store.classes, chosen, f"{store.name} {split}")
+    kept = np.arange(len(store)) if part == "test" else whole.train
+    places = [np.searchsorted(kept, rows) for rows in (own.train, own.test, own.fit, own.validation)]
+    clips = list(PreparedClips(store, trained.recipe.preparation, kept))
+    name = f"{store.name} {split}" + ("" if part == "test" else ", validation part")
+    return Task(clips, store.labels[kept], store.classes, Split(split, *places), name)
 
 
 def evaluate(
@@ -155,6 +149,8 @@ def evaluate(
     wanted: Sequence[str],
     folder: Path,
     *,
+    part: Part = "test",
+    fuse: Sequence[Trained] = (),
     once: Collection[str] = (),
     epochs: int | None = None,
     device: str = "cpu",
@@ -165,102 +161,165 @@ def evaluate(
     Args:
         runs: of one recipe, different seeds. store, split: what is measured on.
         wanted: names in `PROTOCOLS`. folder: where classifiers train and results are cached; asking again repeats nothing.
+        part: which clips are scored. fuse: runs of another method, one for each of `runs`, in the same order and with the same seeds;
+            they add the protocol ``linear-fused``.
         once: those of `wanted` that are measured for the first run only.
         epochs: of every trained classifier instead of the recipe's. device: of the networks. say: told about progress.
 
     Raises:
-        UserError: nothing to measure, an unknown protocol or split, runs that differ in their recipe, data that does not fit.
+        UserError: nothing to measure, an unknown protocol or split, streams that the method has not, runs that differ in their recipe or
+            do not pair, data that does not fit.
     """
     if not runs or not wanted:
         raise UserError(f"nothing to measure: name at least one {'protocol' if runs else 'run'}; protocols: {', '.join(PROTOCOLS)}")
-    for name in wanted:
-        if name not in PROTOCOLS:
-            raise unknown("protocol", name, PROTOCOLS)
     first = runs[0]
-    for other in runs[1:]:
-        if other.recipe != first.recipe:
-            raise UserError(
-                f"{other.folder}: another recipe than {first.folder}; runs that are averaged may differ in their seed only"
-            )
-        check_fits(other, store)
-    if len({r.seed for r in runs}) < len(runs):
-        raise UserError("two of the runs have the same seed: their average would look more certain than it is")
-    task = make_task(first, store, split)
-    cache = Features(task, device)
+    streams = streams_of(first)
+    check_names(wanted, first.folder, streams, fusing=bool(fuse))
+    _check_alike(runs, store)
+    if fuse:
+        _check_alike(fuse, store)
+        _check_pairs(runs, fuse)
+        wanted = [*wanted, FUSED] if FUSED not in wanted else wanted
+    task = make_task(first, store, split, part)
+    cache = Features(task, device, streams)
+    other = Features(make_task(fuse[0], store, split, part), device, streams_of(fuse[0])) if fuse else None
     rows = []
     for name in wanted:
         scores = []
         for number, trained in enumerate(runs):
-            if number and (name in once or name.startswith("raw-")):
+            if number and (name in once or (name in MEASURES and MEASURES[name].weights == "raw")):
                 continue  # raw: no network, no seed, so one number
             start = time.perf_counter()
-            score = _measure(name, trained, task, cache, Path(folder) / f"{name}-seed{trained.seed}", epochs)
+            if name == FUSED:
+                assert other is not None
+                ours, theirs = cache.decisions(trained, "trained", ALL), other.decisions(fuse[number], "trained", ALL)
+                score = fused_probe(ours, theirs, task.labels, task.split)
+            else:
+                place = Path(folder) / f"{name}-{'' if part == 'test' else f'{part}-'}seed{trained.seed}"
+                score = _measure(name, MEASURES[name], trained, cache, place, epochs)
             scores.append(replace(score, protocol=name, seconds=time.perf_counter() - start))
             say(f"{MEANING[name]}, seed {trained.seed}: {score.accuracy:.1f} % ({scores[-1].seconds:.0f} s)")
         rows.append(Row(name, tuple(scores)))
-    shown = cache.of(first, weights=True)[task.split.test] if "linear" in wanted or "knn" in wanted else None
-    truth = task.labels[task.split.test]
-    return Evaluation(task.name, task.classes, task.split, tuple(rows), shown, truth, tuple(str(r.folder) for r in runs))
+    seen = any(MEASURES[n].frozen and MEASURES[n].weights == "trained" for n in wanted if n in MEASURES)
+    shown = cache.tables(first, "trained")[0][task.split.test] if seen else None
+    return Evaluation(
+        task.name,
+        task.classes,
+        part_of(split_of(store, split), part),
+        tuple(rows),
+        shown,
+        task.labels[task.split.test],
+        tuple(str(r.folder) for r in runs),
+        part,
+        tuple(str(r.folder) for r in fuse),
+    )
+
+
+def streams_of(trained: Trained) -> tuple[str, ...]:
+    """Names of the networks inside a run's encoder that can be used apart."""
+    return trained.encoder(weights=False).streams
+
+
+def _check_alike(runs: Sequence[Trained], store: Store) -> None:
+    """Raises UserError unless the runs can be averaged, and read the store."""
+    for other in runs:
+        if other.recipe != runs[0].recipe:
+            raise UserError(
+                f"{other.folder}: another recipe than {runs[0].folder}; runs that are averaged may differ in their seed only"
+            )
+        check_fits(other, store)
+    if len({r.seed for r in runs}) < len(runs):
+        raise UserError("two of the runs have the same seed: their average would look more certain than it is")
+
+
+def _check_pairs(runs: Sequence[Trained], fuse: Sequence[Trained]) -> None:
+    """Raises UserError unless the runs to fuse pair with the others in order."""
+    if len(runs) != len(fuse):
+        raise UserError(f"--fuse: {len(fuse)} runs for {len(runs)}; give one for each, in the same order")
+    for one, other in zip(runs, fuse, strict=True):
+        if one.seed != other.seed:
+            raise UserError(
+                f"--fuse {other.folder}: has seed {other.seed}, but is paired with {one.folder} of seed {one.seed}; "
+                "give runs of the same seeds in the same order"
+            )
+
+
+Key = tuple[str, str, str | None]
+"""Folder of a run, kind of weights, stream."""
 
 
 class Features:
-    """Features of a task's clips, computed once for each run and kind of weights."""
+    """Features of a task's clips and what linear probes say of them, computed once for each run, kind of weights and stream.
 
-    def __init__(self, task: Task, device: str):
-        self.task, self.device = task, device
-        self._known: dict[tuple[str, bool], np.ndarray] = {}
-        self._raw: np.ndarray | None = None
+    Args:
+        task: the clips. device: of the networks. streams: of the runs that will be asked for.
+    """
 
-    def of(self, trained: Trained, *, weights: bool) -> np.ndarray:
-        """`(N, D)` of all clips of the task."""
-        key = (str(trained.folder), weights)
-        if key not in self._known:
-            encoder = trained.encoder(weights=weights).to(self.device)
-            recipe = trained.recipe
-            table = protocols.features(
-                encoder,
-                self.task.clips,
-                pooling=recipe.pooling,
-                crop=recipe.crop,
-                views=recipe.probe_views,
-                precision=recipe.precision,
-            )
-            if not np.isfinite(table).all():
-                what = "trained" if weights else "random"
-                raise UserError(
-                    f"{trained.folder}: with its {what} weights the features of some clips are not finite; "
-                    "did the training diverge? Train again with a lower rate (--lr), or in full precision (--precision 32)"
-                )
-            self._known[key] = table
-        return self._known[key]
+    def __init__(self, task: Task, device: str, streams: tuple[str, ...]):
+        self.task, self.device, self.streams = task, device, streams
+        self._tables: dict[Key, np.ndarray] = {}
+        self._decisions: dict[Key, Decisions] = {}
 
-    def raw(self) -> np.ndarray:
-        """`(N, frames M J C)` prepared positions."""
-        if self._raw is None:
-            self._raw = protocols.raw_positions(self.task)
-        return self._raw
+    def tables(self, trained: Trained, weights: Weights, which: str = FIRST) -> list[np.ndarray]:
+        """`(N, D)` of all clips of the task, for each stream that a measure is about; `weights` and `which` as in `Measure`."""
+        return [self._table(trained, weights, stream) for stream in chosen(which, self.streams)]
 
+    def decisions(self, trained: Trained, weights: Weights, which: str = FIRST) -> Decisions:
+        """What linear probes on these say; of several streams their mean."""
+        found = [self._decided(trained, weights, stream) for stream in chosen(which, self.streams)]
+        return found[0] if len(found) == 1 else mean_decisions(found, self.task.labels, self.task.split)
 
-def _measure(name: str, trained: Trained, task: Task, cache: Features, folder: Path, epochs: int | None) -> Score:
-    if name.startswith("raw-") or name.endswith(("linear", "knn")):
-        table = cache.raw() if name.startswith("raw-") else cache.of(trained, weights=not name.startswith("random-"))
-        probe = protocols.linear_probe if name.endswith("linear") else protocols.knn_probe
-        return probe(table, task.labels, task.split)
-    how = trained.recipe.supervision if epochs is None else replace(trained.recipe.supervision, epochs=epochs)
-    if name == "linear-published":
-        how = protocols.published_linear(how, epochs=100 if epochs is None else epochs)
-        return protocols.train_classifier(
-            name, _on(trained.encoder(), cache.device), task, how, folder, seed=trained.seed, frozen=True
+    def _decided(self, trained: Trained, weights: Weights, stream: str | None) -> Decisions:
+        key = (str(trained.folder), weights, stream)
+        if key not in self._decisions:
+            self._decisions[key] = linear_decisions(self._table(trained, weights, stream), self.task.labels, self.task.split)
+        return self._decisions[key]
+
+    def _table(self, trained: Trained, weights: Weights, stream: str | None) -> np.ndarray:
+        key = (str(trained.folder), weights, stream)
+        if key not in self._tables:
+            self._tables[key] = protocols.raw_positions(self.task) if weights == "raw" else self._seen(trained, weights, stream)
+        return self._tables[key]
+
+    def _seen(self, trained: Trained, weights: Weights, stream: str | None) -> np.ndarray:
+        encoder, recipe = trained.encoder(weights=weights == "trained"), trained.recipe
+        table = protocols.features(
+            (encoder if stream is None else encoder.stream(stream)).to(self.device),
+            self.task.clips,
+            pooling=recipe.pooling,
+            crop=recipe.crop,
+            views=recipe.probe_views,
+            precision=recipe.precision,
         )
-    if name == "scratch":
+        if not np.isfinite(table).all():
+            raise UserError(
+                f"{trained.folder}: with its {weights} weights the features of some clips are not finite; "
+                "did the training diverge? Train again with a lower rate (--lr), or in full precision (--precision 32)"
+            )
+        return table
+
+
+def _measure(name: str, measure: Measure, trained: Trained, cache: Features, folder: Path, epochs: int | None) -> Score:
+    task = cache.task
+    if measure.frozen:
+        if measure.kind == "linear":
+            return linear_score(cache.decisions(trained, measure.weights, measure.streams), task.labels, task.split)
+        tables = cache.tables(trained, measure.weights, measure.streams)
+        return protocols.knn_probe(tables, task.labels, task.split, standardise=measure.kind == "knn", device=cache.device)
+    how, frozen = trained.recipe.supervision, measure.kind == "linear-published"
+    if frozen:
+        how = PUBLISHED_LINEAR[trained.recipe.method](how)
+    if epochs is not None:
+        how = lasting(how, epochs)
+    if measure.weights == "random":
         how = replace(how, layer_decay=1.0)
-    encoder = trained.encoder(weights=name != "scratch", drop_path=how.drop_path)
-    rows = protocols.few_labels(task, SEMI[name], trained.seed) if name in SEMI else None
-    return protocols.train_classifier(name, _on(encoder, cache.device), task, how, folder, seed=trained.seed, rows=rows)
-
-
-def _on(encoder: Encoder, device: str) -> Encoder:
-    return encoder.to(torch.device(device))
+    encoder: Encoder = trained.encoder(weights=measure.weights == "trained", drop_path=0.0 if frozen else how.drop_path)
+    if encoder.streams:  # the networks of the others would only be dragged along
+        encoder = encoder.stream(encoder.streams[0])
+    rows = protocols.few_labels(task, measure.labels, trained.seed) if measure.labels < 1 else None
+    return protocols.train_classifier(
+        name, encoder.to(cache.device), task, how, folder, seed=trained.seed, rows=rows, frozen=frozen
+    )
 
 
 def save_metrics(found: Evaluation, path: Path, **more: Any) -> None:

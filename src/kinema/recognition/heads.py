@@ -1,4 +1,4 @@
-"""What is put on top of an encoder to name actions: the two published heads, and the classifier that trains them."""
+"""What is put on top of an encoder to name actions: the published heads of MAMP and CMD, and the classifier that trains them."""
 
 from __future__ import annotations
 
@@ -30,6 +30,24 @@ class LinearHead(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits."""
         return self.fc(tokens.mean((1, 2, 3)))
+
+
+class PlainHead(nn.Module):
+    """Dropout, then one linear map and nothing else, on tokens averaged over people, time and joints (CMD's head of every protocol).
+
+    Shapes: tokens `(B, M, T', J', D)` -> logits `(B, K)`; weights begin at N(0, 0.01).
+    """
+
+    def __init__(self, width: int, classes: int, dropout: float = 0.0):
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(width, classes)
+        nn.init.normal_(self.fc.weight, std=0.01)
+        nn.init.zeros_(self.fc.bias)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits."""
+        return self.fc(self.dropout(tokens.mean((1, 2, 3))))
 
 
 class FineTuneHead(nn.Module):

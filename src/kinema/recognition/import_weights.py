@@ -22,6 +22,8 @@ from ..training.checkpoint import load_model
 from .recipes import build_method, recipe, to_json
 
 MAX_BYTES = 4 * 2**30
+AUTHORS = ("mamp", "cmd")
+"""Methods whose authors have given code, and so names of parameters, to the public."""
 
 
 def read_foreign(path: Path) -> dict[str, Tensor]:
@@ -90,6 +92,8 @@ def import_weights(method: str, preset: str, path: Path, folder: Path, skeleton:
         CheckpointError: the file is refused, or its tensors are not those of the preset (missing, extra and misshapen ones are named).
     """
     chosen = recipe(method, preset, skeleton)
+    if method not in AUTHORS:
+        raise UserError(f"{method}: its authors have published no checkpoint that could be imported; known: {', '.join(AUTHORS)}")
     if Path(folder).exists():
         raise UserError(f"{folder}: exists already; choose another --out")
     weights = read_foreign(path)

@@ -29,7 +29,8 @@ from ..training.method import Optimiser, Schedule, Step
 from ..training.stage import Stage
 from . import logistic
 from .encoder import Encoder
-from .heads import Classifier, FineTuneHead, LinearHead
+from .heads import Classifier, FineTuneHead, LinearHead, PlainHead
+from .neighbours import nearest
 
 Augmentations = Rotate | Yaw | Mirror | Shear | CorruptJoints | ShearOrCorrupt | JointDrop | Noise | Scale
 """What a recipe may name."""
@@ -58,7 +59,7 @@ class Score:
     """The outcome of one protocol with one seed.
 
     Attributes:
-        protocol: its name. accuracy: percent of test clips. predictions, truth: `(N_test,)` class indices.
+        protocol: its name. accuracy: percent of the clips that are scored. predictions, truth: `(N_test,)` class indices.
         seconds: wall time. details: what was chosen, and on what evidence.
     """
 
@@ -83,7 +84,8 @@ class Supervision:
     Attributes:
         epochs, batch_size: length. optimiser, schedule: as in `training`.
         layer_decay: rate factor from layer to layer, towards the input. smoothing: of labels. drop_path: highest rate.
-        hidden, dropout: of the head. crop, augment: of training clips. precision: ``32`` or ``bf16``.
+        hidden, dropout: of the head; with `hidden` 0 it is one linear map of the averaged tokens, see `heads.PlainHead`.
+        crop, augment: of training clips. precision: ``32`` or ``bf16``.
     """
 
     epochs: int = 100
@@ -149,55 +151,126 @@ def features(
 
 
 def _score(protocol: str, predictions: np.ndarray, truth: np.ndarray, start: float, **details: Any) -> Score:
-    accuracy = 100.0 * float((predictions == truth).mean())
-    return Score(protocol, accuracy, predictions, truth, time.perf_counter() - start, details)
+    return Score(protocol, _percent(predictions, truth), predictions, truth, time.perf_counter() - start, details)
+
+
+def _percent(predictions: np.ndarray, truth: np.ndarray) -> float:
+    return 100.0 * float((predictions == truth).mean())
 
 
 STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Inverse strengths of the regulariser that the linear probe chooses from, on the validation part."""
 
 
-def linear_probe(table: np.ndarray, labels: np.ndarray, split: Split) -> Score:
-    """Logistic regression on frozen features `(N, D)`, standardised; its regulariser is chosen on the validation part."""
+@dataclass(frozen=True)
+class Decisions:
+    """What linear probes say of clips.
+
+    Attributes:
+        classes, scored: `(K,)` labels and `(Q, K)` decision values of the clips of `split.test`, by probes trained on all of `train`.
+        fit_classes, held: `(K,)` and `(V, K)` of the validation part, by probes trained on `fit`.
+        strengths: chosen for each stream, on the validation part. alone: validation accuracy of each stream, percent.
+        validation: that of all streams together.
+    """
+
+    classes: np.ndarray
+    scored: np.ndarray
+    fit_classes: np.ndarray
+    held: np.ndarray
+    strengths: tuple[float, ...]
+    alone: tuple[float, ...]
+    validation: float
+
+
+def linear_decisions(table: np.ndarray, labels: np.ndarray, split: Split) -> Decisions:
+    """Logistic regression on frozen features `(N, D)`, standardised; its regulariser is chosen on the validation part.
+
+    Raises:
+        UserError: the split gives fewer than two classes to fit, or nothing to validate.
+    """
     from threadpoolctl import threadpool_limits
 
-    start = time.perf_counter()
     if len(np.unique(labels[split.fit])) < 2 or not len(split.validation):
         raise UserError(
             f"split {split.name}: {len(split.train)} training clips do not give two classes to fit and some clips to validate; "
             "a linear probe needs more"
         )
 
-    def predicted(rows: np.ndarray, queries: np.ndarray, strengths: Sequence[float]) -> list[np.ndarray]:
-        return logistic.predictions(table[rows], labels[rows], table[queries], strengths)
+    def decided(rows: np.ndarray, queries: np.ndarray, strengths: Sequence[float]) -> list[tuple[np.ndarray, np.ndarray]]:
+        return logistic.decisions(table[rows], labels[rows], table[queries], strengths)
 
     # the products are small: more BLAS threads make each iteration slower, ten times so on a busy machine
     with threadpool_limits(1, user_api="blas"):
-        candidates = predicted(split.fit, split.validation, STRENGTHS)
-        validation = {c: float((p == labels[split.validation]).mean()) for c, p in zip(STRENGTHS, candidates, strict=True)}
-        best = max(validation, key=lambda c: (validation[c], -c))
-        [predictions] = predicted(split.train, split.test, (best,))
-    return _score("linear", predictions, labels[split.test], start, strength=best, validation=100 * validation[best])
+        candidates = decided(split.fit, split.validation, STRENGTHS)
+        accuracies = [_percent(classes[values.argmax(1)], labels[split.validation]) for classes, values in candidates]
+        best = accuracies.index(max(accuracies))  # the strongest of equals
+        [(classes, scored)] = decided(split.train, split.test, STRENGTHS[best : best + 1])
+    return Decisions(classes, scored, *candidates[best], (STRENGTHS[best],), (accuracies[best],), accuracies[best])
 
 
-def nearest(queries: np.ndarray, gallery: np.ndarray, k: int = 1, chunk: int = 1024) -> np.ndarray:
-    """`(Q, D)`, `(G, D)` -> `(Q, k)` rows of the most cosine-similar gallery entries, computed in chunks of bounded memory."""
+def mean_decisions(streams: Sequence[Decisions], labels: np.ndarray, split: Split) -> Decisions:
+    """Late fusion of streams: the mean of their decision values, as they are. The streams' probes saw the same clips."""
+    first, held = streams[0], np.mean([s.held for s in streams], 0)
+    return Decisions(
+        first.classes,
+        np.mean([s.scored for s in streams], 0),
+        first.fit_classes,
+        held,
+        tuple(strength for s in streams for strength in s.strengths),
+        tuple(accuracy for s in streams for accuracy in s.alone),
+        _percent(first.fit_classes[held.argmax(1)], labels[split.validation]),
+    )
 
-    def unit(x: np.ndarray) -> Tensor:
-        return torch.nn.functional.normalize(torch.from_numpy(np.ascontiguousarray(x, np.float32)), dim=1)
 
-    q, g = unit(queries), unit(gallery)
-    return torch.cat([(part @ g.T).topk(min(k, len(g)), dim=1).indices for part in q.split(chunk)]).numpy()
-
-
-def knn_probe(table: np.ndarray, labels: np.ndarray, split: Split, k: int = 1) -> Score:
-    """Vote of the `k` nearest training clips by cosine similarity of standardised features (mean and spread of the training part)."""
+def linear_probe(table: np.ndarray, labels: np.ndarray, split: Split) -> Score:
+    """The score of a linear probe on frozen features `(N, D)`, see `linear_decisions`."""
     start = time.perf_counter()
-    mean, spread = table[split.train].mean(0), table[split.train].std(0) + 1e-6
-    standard = (table - mean) / spread
-    votes = labels[split.train][nearest(standard[split.test], standard[split.train], k)]
+    return replace(linear_score(linear_decisions(table, labels, split), labels, split), seconds=time.perf_counter() - start)
+
+
+def linear_score(found: Decisions, labels: np.ndarray, split: Split) -> Score:
+    """How many clips linear probes name correctly, and what was chosen for them."""
+    start = time.perf_counter()
+    if len(found.strengths) == 1:
+        details: dict[str, Any] = {"strength": found.strengths[0], "validation": found.validation}
+    else:
+        details = {"strengths": found.strengths, "alone": found.alone, "validation": found.validation}
+    predictions = found.classes[found.scored.argmax(1)]
+    return _score("linear", predictions, labels[split.test], start, **details, **evidence(split))
+
+
+def evidence(split: Split) -> dict[str, str]:
+    """What to say beside a choice that was made on the very clips that are scored; nothing where it was not."""
+    return {"chosen_on": "the clips that are scored"} if np.array_equal(split.validation, split.test) else {}
+
+
+def knn_probe(
+    tables: Sequence[np.ndarray],
+    labels: np.ndarray,
+    split: Split,
+    *,
+    k: int = 1,
+    standardise: bool = True,
+    device: torch.device | str = "cpu",
+) -> Score:
+    """Vote of the `k` nearest training clips by cosine similarity of frozen features `(N, D)`, averaged over `tables`, one a stream.
+
+    Features are standardised by the mean and spread of the training part, unless `standardise` is False, as CMD publishes.
+    """
+    start = time.perf_counter()
+    # the cosine of rows of unit length side by side is the mean of the cosines
+    whole = np.concatenate([_unit(_standard(t, split) if standardise else t) for t in tables], 1)
+    votes = labels[split.train][nearest(whole[split.test], whole[split.train], k, device=device)]
     predictions = np.array([np.bincount(v, minlength=1).argmax() for v in votes])
     return _score(f"{k}-nn", predictions, labels[split.test], start, k=k)
+
+
+def _standard(table: np.ndarray, split: Split) -> np.ndarray:
+    return (table - table[split.train].mean(0)) / (table[split.train].std(0) + 1e-6)
+
+
+def _unit(table: np.ndarray) -> np.ndarray:
+    return table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-12)
 
 
 def train_classifier(
@@ -214,7 +287,8 @@ def train_classifier(
 ) -> Score:
     """Trains `encoder` with a head on the training rows and tests the last epoch.
 
-    `frozen` gives the published linear probe (batch norm + linear map, encoder untouched), otherwise everything is trained.
+    `frozen` leaves the encoder untouched, without label smoothing; otherwise everything is trained. The head is CMD's single linear map
+    where `how.hidden` is 0, else MAMP's: of its linear probe (batch norm + linear map) if `frozen`, else of its fine-tuning.
     The encoder is changed in place. `folder` becomes a run folder of its own, so that a long fine-tuning resumes like any training.
     """
     start = time.perf_counter()
@@ -223,8 +297,10 @@ def train_classifier(
         raise UserError(f"{protocol}: {len(rows)} training clip; batch normalisation needs 2 or more")
     torch.manual_seed(seed)
     people, classes = task.clips[0].people, len(task.classes)
-    if frozen:
-        head: torch.nn.Module = LinearHead(encoder.width, classes)
+    if not how.hidden:
+        head: torch.nn.Module = PlainHead(encoder.width, classes, how.dropout)
+    elif frozen:
+        head = LinearHead(encoder.width, classes)
     else:
         head = FineTuneHead(encoder.width * token_joints(encoder, task), classes, how.hidden, how.dropout)
     model = Classifier(encoder, head, frozen=frozen, smoothing=0.0 if frozen else how.smoothing, layer_decay=how.layer_decay)
@@ -292,12 +368,6 @@ def few_labels(task: Task, ratio: float, seed: int) -> np.ndarray:
     if not 0 < ratio <= 1 or int(len(task.split.train) * ratio) < 2:
         raise UserError(f"semi-supervised ratio {ratio}: leaves fewer than 2 of {len(task.split.train)} training clips")
     return subset(task.split, ratio, seed).train
-
-
-def published_linear(how: Supervision, epochs: int = 100, batch_size: int = 256, lr: float = 0.1) -> Supervision:
-    """MAMP's linear probe: SGD, momentum 0.9, no decay, rate 0.1 (absolute) falling to 0 along a cosine, no warm-up."""
-    optimiser = Optimiser("sgd", lr=lr, weight_decay=0.0, momentum=0.9)
-    return replace(how, epochs=epochs, batch_size=batch_size, optimiser=optimiser, schedule=Schedule("cosine"), layer_decay=1.0)
 
 
 def raw_positions(task: Task, frames: int = 32) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 import cattrs
@@ -21,10 +21,15 @@ from ..nn.residual import Residual, named_residual
 from ..training.method import Optimiser, Schedule
 from .cmd import CMD, CMDConfig
 from .encoder import Encoder, TransformerConfig
+from .i2md import I2MD, I2MDConfig
 from .mamp import MAMP, MAMPConfig
 from .protocols import Augmentations, Pooling, Supervision
+from .published import cmd_supervision
+from .sequence import GRUConfig
 
 MOST_EPOCHS = 1e6
+MODELS: dict[str, type] = {"mamp": MAMPConfig, "cmd": CMDConfig, "i2md": I2MDConfig}
+"""What each method is configured by."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,8 @@ class Recipe:
     """
 
     preset: str
-    method: Literal["mamp", "cmd"]
-    model: MAMPConfig | CMDConfig
+    method: Literal["mamp", "cmd", "i2md"]
+    model: MAMPConfig | CMDConfig | I2MDConfig
     preparation: Preparation = field(default_factory=Preparation)
     crop: Crop = field(default_factory=Crop)
     augment: tuple[Augmentations, ...] = (Rotate(0.3),)
@@ -61,12 +66,12 @@ class Recipe:
     supervision: Supervision = field(default_factory=Supervision)
 
     def __post_init__(self) -> None:
-        if isinstance(self.model, CMDConfig) != (self.method == "cmd"):
+        if type(self.model) is not MODELS[self.method]:
             raise UserError(f"method {self.method} with a {type(self.model).__name__}: they do not belong together")
         if isinstance(self.model, CMDConfig):
             if self.model.people != self.preparation.people:
                 raise UserError(f"model.people {self.model.people}, preparation.people {self.preparation.people}: set both alike")
-            if self.supervision.drop_path:
+            if self.supervision.drop_path and isinstance(self.model.network, GRUConfig):
                 raise UserError(
                     f"supervision.drop_path {self.supervision.drop_path}: a recurrent network has no paths to drop, set 0"
                 )
@@ -183,7 +188,7 @@ def _cmd_paper(preset: str, skeleton: Skeleton, epochs: float, milestone: float)
         epochs=epochs,
         optimiser=Optimiser("sgd", lr=0.01, weight_decay=1e-4, momentum=0.9),
         schedule=Schedule("step", milestones=(milestone,)),
-        supervision=Supervision(drop_path=0.0),
+        supervision=cmd_supervision(Supervision()),
     )
 
 
@@ -204,8 +209,7 @@ def cmd_small(skeleton: Skeleton) -> Recipe:
         joints=len(skeleton),
         people=1,
         frames=32,
-        hidden=128,
-        layers=2,
+        network=GRUConfig(hidden=128, layers=2),
         queue=512,
         neighbours=256,
         momentum=0.99,
@@ -226,6 +230,27 @@ def cmd_small(skeleton: Skeleton) -> Recipe:
     )
 
 
+def _i2md(base: Recipe) -> Recipe:
+    """What a recipe of CMD is for I2MD, which keeps CMD's data, networks and optimiser; what it adds has its defaults."""
+    model = I2MDConfig(**{each.name: getattr(base.model, each.name) for each in fields(CMDConfig)})
+    return replace(base, method="i2md", model=model)
+
+
+def i2md_paper_ntu(skeleton: Skeleton) -> Recipe:
+    """I2MD on NTU RGB+D with CMD's published values; those of its own are not known, see `I2MDConfig`."""
+    return _i2md(cmd_paper_ntu(skeleton))
+
+
+def i2md_paper_pku(skeleton: Skeleton) -> Recipe:
+    """I2MD on PKU-MMD II with CMD's published values; those of its own are not known, see `I2MDConfig`."""
+    return _i2md(cmd_paper_pku(skeleton))
+
+
+def i2md_small(skeleton: Skeleton) -> Recipe:
+    """I2MD for a small set on two CPU cores: sizes and optimiser of CMD's preset `small`."""
+    return _i2md(cmd_small(skeleton))
+
+
 PRESETS: dict[str, dict[str, Callable[[Skeleton], Recipe]]] = {
     "mamp": {
         "paper-ntu60": paper_ntu60,
@@ -235,6 +260,7 @@ PRESETS: dict[str, dict[str, Callable[[Skeleton], Recipe]]] = {
         "fast": fast,
     },
     "cmd": {"paper-ntu": cmd_paper_ntu, "paper-pku": cmd_paper_pku, "small": cmd_small},
+    "i2md": {"paper-ntu": i2md_paper_ntu, "paper-pku": i2md_paper_pku, "small": i2md_small},
 }
 """Method -> preset -> recipe of a skeleton."""
 
@@ -260,9 +286,13 @@ def build_method(recipe: Recipe, drop_path: float = 0.0) -> Encoder:
     """
     try:
         if isinstance(recipe.model, CMDConfig):
-            if drop_path:
+            network = recipe.model.network
+            if isinstance(network, TransformerConfig):
+                network = replace(network, drop_path=drop_path)
+            elif drop_path:
                 raise ValueError(f"drop_path {drop_path}: a recurrent network has no paths to drop")
-            return CMD(recipe.model)
+            model = replace(recipe.model, network=network)
+            return I2MD(model) if isinstance(model, I2MDConfig) else CMD(model)
         size = replace(recipe.model.encoder, drop_path=drop_path)
         return MAMP(replace(recipe.model, encoder=size))
     except ValueError as error:
@@ -274,8 +304,13 @@ def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
     configure_tagged_union(Augmentations, converter, tag_name="kind")
     converter.register_structure_hook(
-        MAMPConfig | CMDConfig,
-        lambda value, _: converter.structure(value, MAMPConfig if isinstance(value, dict) and "encoder" in value else CMDConfig),
+        MAMPConfig | CMDConfig | I2MDConfig, lambda value, _: converter.structure(value, _model_of(value))
+    )
+    converter.register_structure_hook(
+        GRUConfig | TransformerConfig,
+        lambda value, _: converter.structure(
+            value, TransformerConfig if isinstance(value, dict) and "heads" in value else GRUConfig
+        ),
     )
     converter.register_structure_hook(
         Residual,
@@ -285,6 +320,12 @@ def _converter() -> cattrs.Converter:
     for kind in (int, float, bool, str):
         converter.register_structure_hook(kind, _exactly)
     return converter
+
+
+def _model_of(value: Any) -> type:
+    """The configuration that a JSON object is of, by a key that only this one has."""
+    known = value if isinstance(value, dict) else {}
+    return MAMPConfig if "encoder" in known else I2MDConfig if "aggregated" in known else CMDConfig
 
 
 def _exactly(value: Any, kind: type) -> Any:

@@ -26,7 +26,8 @@ from ..view.report import (
     table_section,
     write_report,
 )
-from .evaluate import MEANING, Evaluation
+from .evaluate import Evaluation
+from .names import MEANING
 from .predict import picture
 from .run import Trained
 
@@ -75,10 +76,17 @@ def table(found: Evaluation) -> Section:
         for r in found.rows
     ]
     split = found.split
-    note = (
-        f"{found.name}: {len(split.train)} training clips, of which {len(split.validation)} choose hyper-parameters where there are any; "
-        f"{len(split.test)} test clips, used once. Spread: standard deviation over seeds."
-    )
+    if found.part == "test":
+        use = (
+            f"{len(split.train)} training clips, of which {len(split.validation)} choose hyper-parameters where there are any; "
+            f"{len(split.test)} test clips, used once"
+        )
+    else:
+        use = (
+            f"{len(split.train)} clips fit, {len(split.validation)} validation clips choose hyper-parameters and are scored; "
+            "test clips are not touched. These figures are for choosing between recipes, not for reporting"
+        )
+    note = f"{found.name}: {use}. Spread: standard deviation over seeds."
     return table_section("Protocols", ["protocol", "accuracy, %", "seconds a run"], rows, note)
 
 
@@ -99,7 +107,9 @@ def build_report(
     if found.features is not None and len(found.features) > 4:
         rows = np.linspace(0, len(found.features) - 1, min(1500, len(found.features))).round().astype(int)
         points = tsne(found.features[rows])
-        sections.append(scatter_section("t-SNE of frozen features, test clips", points, found.truth[rows].tolist(), found.classes))
+        sections.append(
+            scatter_section(f"t-SNE of frozen features, {found.part} clips", points, found.truth[rows].tolist(), found.classes)
+        )
     loss = curves(runs)
     if loss is not None:
         sections.insert(1, loss)
@@ -107,6 +117,8 @@ def build_report(
         sections.append(_figure(runs[0], example))
     recipe = runs[0].recipe
     footer = f"kinema {__version__} · {date.today().isoformat()} · {recipe.method} {recipe.preset} · {len(runs)} run(s)"
+    if found.fused:
+        footer += f" · fused with {', '.join(Path(folder).name for folder in found.fused)}"
     write_report(path, title, [s for s in sections if s], subtitle=found.name, footer=footer)
 
 

@@ -60,6 +60,7 @@ def pretrain(
     *,
     split: str | None = None,
     seed: int = 0,
+    init: Path | None = None,
     accelerator: str = "auto",
     devices: int = 1,
     max_steps: int | None = None,
@@ -70,8 +71,11 @@ def pretrain(
 ) -> Result:
     """Trains the method of a recipe on the training rows of a split (all rows without one). Labels are not looked at.
 
+    Args:
+        init: a run folder or weights file to begin from instead of random weights; of the same network.
+
     Raises:
-        UserError: see `training.fit.fit` and `data.splits.split`.
+        UserError: see `training.fit.fit` and `data.splits.split`. CheckpointError: `init` holds another network.
     """
     rows = None if split is None else split_of(store, split).train
     _check_size(store, recipe)
@@ -98,6 +102,8 @@ def pretrain(
         recipe.optimiser,
         recipe.schedule,
         accumulate=parts(recipe, device.type, layout(devices).count),
+        init_from=init,
+        init_prefixes=() if init is None else method.taken_over(),
         ema=recipe.ema,
     )
     config = {

@@ -17,8 +17,8 @@ from .common import console
 
 PAPERS = (
     ("MAMP", "recognition", "pre-training, protocols, import of the authors' weights", "kinema train mamp"),
-    ("CMD", "recognition", "pre-training (begun)", "kinema train cmd"),
-    ("I²MD", "recognition", "not yet", ""),
+    ("CMD", "recognition", "pre-training, protocols, retrieval", "kinema train cmd"),
+    ("I²MD", "recognition", "pre-training, reconstructed from the abstract", "kinema train i2md"),
     ("MASA", "recognition", "not yet", ""),
     ("InstructMotion", "generation", "not yet", ""),
     ("MotionRL", "generation", "not yet", ""),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from rich.console import Console
 
+from ..data.store import INDEX, Store
 from ..errors import UserError, unknown
 from ..motion.clip import Clip
 from ..motion.formats import FORMATS, guess, read_file, user
@@ -70,6 +72,28 @@ def _bare(file: Path, skeleton: Skeleton) -> Clip:
     if file.suffix.lower() == ".csv":
         return from_array(table(member.read(MAX_TEXT), member.origin, None, ","), None, skeleton, user.FPS, member.origin)
     return read_array(member, skeleton, user.FPS)
+
+
+def chosen_clip(file: Path, number: int, skeleton: Path | None) -> tuple[Clip, int | None]:
+    """The clip, and how many there are (None for a folder or zip, of which no more is read than has to be)."""
+    if (file / INDEX).is_file():
+        if skeleton is not None:
+            raise UserError(f"--skeleton belongs to bare arrays; the store {file} knows its own: leave it out")
+        store = Store.open(file)
+        return store.clip(checked_number(number, len(store), file)), len(store)
+    clips = read_clips(file, None if skeleton is None else skeleton_of(skeleton))
+    if not file.is_dir() and file.suffix.lower() != ".zip":
+        found = list(clips)
+        return found[checked_number(number, len(found), file)], len(found)
+    first = list(islice(clips, max(number, 0) + 1))
+    return first[checked_number(number, len(first), file)], None
+
+
+def checked_number(number: int, total: int, file: Path) -> int:
+    """`number`, if `file` has so many clips; raises UserError otherwise."""
+    if not 0 <= number < total:
+        raise UserError(f"--clip {number}: {file} has {total} clips" + (f", from 0 to {total - 1}" if total else ""))
+    return number
 
 
 def check_writable(path: Path) -> None:

@@ -12,8 +12,9 @@ from ..data.store import INDEX, Store
 from ..errors import UserError
 from ..motion.clip import Clip
 from ..recognition.demo import demo as run_demo
-from ..recognition.evaluate import MEANING, Evaluation, save_metrics
+from ..recognition.evaluate import Evaluation, Part, save_metrics
 from ..recognition.evaluate import evaluate as run_protocols
+from ..recognition.names import MEANING
 from ..recognition.predict import embed as run_embed
 from ..recognition.predict import save_features
 from ..recognition.report import build_report
@@ -23,26 +24,42 @@ from .common import check_writable, console, read_clips
 
 
 def evaluate(
-    folders: Sequence[Path], data: Path, split: str, out: Path | None, wanted: Sequence[str], epochs: int | None, accelerator: str
+    folders: Sequence[Path],
+    data: Path,
+    split: str,
+    out: Path | None,
+    wanted: Sequence[str],
+    part: Part,
+    fuse: Sequence[Path],
+    epochs: int | None,
+    accelerator: str,
 ) -> None:
-    """Measures, writes metrics.json and report.html, prints the table.
+    """Measures, writes metrics.json and report.html (default: into the first run, apart for each part), prints the table.
 
     Raises:
         UserError: see `recognition.evaluate.evaluate`.
     """
     if not folders:
         raise UserError("no run folder: name at least one that `kinema train` made")
-    runs = [open_run(folder) for folder in folders]
+    runs, others = [open_run(folder) for folder in folders], [open_run(folder) for folder in fuse]
     store = Store.open(data)
-    out = out or folders[0] / "evaluation"
+    out = out or folders[0] / ("evaluation" if part == "test" else part)
     check_writable(out)
     found = run_protocols(
-        runs, store, split, wanted, out / "protocols", epochs=epochs, device=str(device_of(accelerator)), say=print
+        runs,
+        store,
+        split,
+        wanted,
+        out / "protocols",
+        part=part,
+        fuse=others,
+        epochs=epochs,
+        device=str(device_of(accelerator)),
+        say=print,
     )
     save_metrics(found, out / "metrics.json")
-    build_report(
-        out / "report.html", found, runs, store.clip(int(found.split.test[0])), title=f"{runs[0].recipe.method} on {found.name}"
-    )
+    methods = " and ".join(dict.fromkeys(run.recipe.method for run in (runs[0], *others[:1])))
+    build_report(out / "report.html", found, runs, store.clip(int(found.split.test[0])), title=f"{methods} on {found.name}")
     _print(found)
     print(f"{out / 'metrics.json'}\n{out / 'report.html'}")
 

@@ -126,11 +126,16 @@ def _draw_ground(draw: ImageDraw.ImageDraw, scene: Scene, window: _Window, units
         for x in (x0, end):
             draw.line([(x, y - tick), (x, y + tick)], fill=INK, width=FINER)
         text = f"{length:g} {_UNIT[units]}".strip()
-        draw.text((end + 0.015 * width, y), text, fill=INK, font=_font(0.032 * min(width * 1.5, height)), anchor="lm")
+        draw.text((end + 0.015 * width, y), text, fill=INK, font=_font(_small(width, height)), anchor="lm")
 
 
 def _font(pixels: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(max(8.0, pixels))
+
+
+def _small(width: float, height: float) -> float:
+    """Size of the letters in a cell, fine pixels: legible also in a small one, as far as its width has room for them."""
+    return max(0.032 * min(width * 1.5, height), min(9.0 * FINER, 0.07 * width))
 
 
 def _cell(
@@ -141,8 +146,8 @@ def _cell(
     left, top, width, height = cell
     _draw_ground(draw, scene, window, clip.units, bar)
     _draw_people(draw, scene, clip.skeleton, frame, window)
-    size = 0.032 * min(width * 1.5, height)
-    draw.text((left + width * 0.96, top + height * 0.985), f"{frame / clip.fps:.2f} s", fill=INK, font=_font(size), anchor="rb")
+    time = f"{frame / clip.fps:.2f} s"
+    draw.text((left + width * 0.96, top + height * 0.985), time, fill=INK, font=_font(_small(width, height)), anchor="rb")
 
 
 def _canvas(size: tuple[int, int]) -> Image.Image:
@@ -171,10 +176,10 @@ def draw_frame(clip: Clip, frame: int, size: tuple[int, int] = (480, 480)) -> Im
     return _frame_image(clip, look(clip), frame, size)
 
 
-def strip(clip: Clip, frames: int = 8, size: tuple[int, int] = (200, 280)) -> Image.Image:
+def strip(clip: Clip, frames: int = 8, size: tuple[int, int] = (200, 280), caption: str | None = None) -> Image.Image:
     """A contact sheet: up to `frames` frames, evenly spaced over the clip, side by side in cells of `size` pixels.
 
-    A line over them tells label, subject and duration; what is known of them.
+    A line over them is the `caption`; by default label, subject and duration, what is known of them.
 
     Raises:
         UserError: fewer than one frame, or a sheet that is too wide.
@@ -190,9 +195,8 @@ def strip(clip: Clip, frames: int = 8, size: tuple[int, int] = (200, 280)) -> Im
     for i, frame in enumerate(chosen):
         cell = (i * width * FINER, header * FINER, width * FINER, height * FINER)
         _cell(draw, clip, scene, int(frame), cell, True, i == 0)
-    draw.text(
-        (10 * FINER, header * FINER / 2), _fit(title(clip), image.width - 20 * FINER), fill=INK, font=_font(13 * FINER), anchor="lm"
-    )
+    text = _fit(title(clip) if caption is None else caption, image.width - 20 * FINER)
+    draw.text((10 * FINER, header * FINER / 2), text, fill=INK, font=_font(13 * FINER), anchor="lm")
     return image.reduce(FINER)
 
 

@@ -1,0 +1,260 @@
+"""The motions of a store that are most like a given one, by a trained encoder.
+
+Likeness is the cosine similarity of features that are standardised by the clips searched, as the 1-NN protocol has it. An encoder that
+sees a motion in several streams (joints, their motion, bones) is asked in each, and the similarities are averaged.
+
+The features of a store are kept in the folder ``retrieval`` of the run, so that only the first question costs their computation. A kept
+file answers for exactly one store, one set of weights and one way of preparing clips; any other is computed anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+import torch
+
+from .. import __version__
+from ..data.prepared import PreparedClips
+from ..data.store import Store
+from ..errors import UserError, unknown
+from ..files import atomic_file
+from ..motion.clip import Clip
+from ..motion.prepare import prepare
+from . import protocols
+from .encoder import Encoder
+from .recipes import to_json
+from .run import Trained, check_fits
+
+FOLDER = "retrieval"
+SEAL = "key:sha256"
+"""What a kept file says of itself: what it was made of, and the digest of its numbers. One entry: several are written in any order."""
+ALL = "all"
+"""The name of all streams together."""
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A clip of the store that is like the query.
+
+    Attributes:
+        row: its place in the store. id: its name there. similarity: cosine, -1 to 1.
+        label: class index, or None. class_name: of that class, or None. source: the file it was read from.
+    """
+
+    row: int
+    id: str
+    similarity: float
+    label: int | None
+    class_name: str | None
+    source: str
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-safe."""
+        return asdict(self)
+
+
+def silent(text: str) -> None:
+    """Says nothing."""
+
+
+def retrieve(
+    trained: Trained,
+    query: Clip,
+    store: Store,
+    *,
+    top: int = 5,
+    stream: str | None = None,
+    device: str = "cpu",
+    rows: np.ndarray | None = None,
+    say: Callable[[str], None] = silent,
+) -> list[Neighbour]:
+    """The clips of a store most like `query`, the most similar first (equal ones: the earlier row first).
+
+    A query that is a clip of the store (see `same`) is not among its own neighbours.
+
+    Args:
+        trained: whose encoder compares. query: as it was read. store: what is searched.
+        top: how many; all that there are, if they are fewer.
+        stream: one of the encoder's streams, ``all`` for their mean; None: all that it has. An encoder without streams takes only None.
+        device: of the network. rows: which clips of the store are searched, row numbers from 0; default all.
+        say: told in one line what takes long or went wrong without harm.
+
+    Raises:
+        UserError: another skeleton, nobody in the query, an unknown stream, nothing to compare with, or features that are not finite.
+    """
+    if top < 1:
+        raise UserError(f"top {top}: expected 1 or more")
+    check_fits(trained, store)
+    _check_query(trained, query)
+    prepared = prepare(query, trained.recipe.preparation)
+    searched = np.arange(len(store)) if rows is None else np.asarray(rows, np.int64)
+    own = same(query, store)
+    others = searched[~np.isin(searched, own)]
+    if not len(others):
+        raise UserError(f"{store.folder}: holds no other clip to compare with; use a larger store")
+    encoder = trained.encoder().to(device)
+    names = streams(trained, encoder, stream)
+    total = np.zeros(len(others))
+    for name in names:
+        part = encoder if name is None else encoder.stream(name)
+        table = store_features(trained, encoder, part, name, store, say)
+        # a clip of the store is compared by the features it has there: random crops are drawn by row
+        wanted = table[own[0]] if own else _features(trained, part, [prepared])[0]
+        mean, spread = table[searched].mean(0), table[searched].std(0) + 1e-6
+        total += cosine((wanted - mean) / spread, (table[others] - mean) / spread)
+    similarity = total / len(names)
+    best = np.argsort(-similarity, kind="stable")[:top]
+    return [_neighbour(store, int(others[i]), float(similarity[i])) for i in best]
+
+
+def _check_query(trained: Trained, query: Clip) -> None:
+    """Raises UserError unless the encoder can read the query."""
+    origin, skeleton = query.source or "the clip", trained.skeleton
+    if query.skeleton.joints != skeleton.joints:
+        raise UserError(
+            f"{origin}: {query.skeleton.name} ({len(query.skeleton)} joints), "
+            f"but {trained.folder} was trained on {skeleton.name} ({len(skeleton)} joints); use a run of that skeleton"
+        )
+    found, expected = query.positions.shape[-1], trained.recipe.size.coordinates
+    if found != expected:
+        raise UserError(
+            f"{origin}: {found} coordinates a joint, but {trained.folder} was trained on {expected}; use a run of such clips"
+        )
+
+
+def same(query: Clip, store: Store) -> list[int]:
+    """Rows of the store whose positions are those of the query, number for number."""
+    shape = query.frames, query.people
+    rows = [i for i, entry in enumerate(store.entries) if (entry.frames, entry.people) == shape]
+    return [i for i in rows if np.array_equal(store.clip(i).positions, query.positions)]
+
+
+def streams(trained: Trained, encoder: Encoder, wanted: str | None) -> tuple[str | None, ...]:
+    """The streams to ask; (None,) is an encoder that has no more than itself.
+
+    Raises:
+        UserError: one that it has not.
+    """
+    known = encoder.streams
+    if not known:
+        if wanted is not None:
+            raise UserError(
+                f"stream {wanted!r}: {trained.folder} ({trained.recipe.method}) has no streams to choose from; leave it out"
+            )
+        return (None,)
+    if wanted in (None, ALL):
+        return tuple(known)
+    if wanted not in known:
+        raise unknown(f"stream of {trained.folder} ({trained.recipe.method})", wanted, (*known, ALL))
+    return (wanted,)
+
+
+def cosine(query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
+    """`(D,)`, `(G, D)` -> `(G,)` cosine similarities; a vector without length is like nothing."""
+    lengths = np.linalg.norm(gallery, axis=1) * np.linalg.norm(query)
+    return gallery @ query / np.maximum(lengths, 1e-12)
+
+
+def _neighbour(store: Store, row: int, similarity: float) -> Neighbour:
+    entry, clip = store.entries[row], store.clip(row)
+    return Neighbour(row, entry.id, similarity, clip.label, clip.label_name, entry.source)
+
+
+def _features(trained: Trained, encoder: Encoder, clips: Sequence[Clip]) -> np.ndarray:
+    """Features `(N, D)` of prepared clips, as the protocols take them.
+
+    Raises:
+        UserError: some are not finite.
+    """
+    recipe = trained.recipe
+    table = protocols.features(
+        encoder, clips, pooling=recipe.pooling, crop=recipe.crop, views=recipe.probe_views, precision=recipe.precision
+    )
+    if not np.isfinite(table).all():
+        raise UserError(
+            f"{trained.folder}: the features of some clips are not finite; did the training diverge? "
+            "Train again with a lower rate (--lr), or in full precision (--precision 32)"
+        )
+    return table
+
+
+def store_features(
+    trained: Trained, whole: Encoder, part: Encoder, name: str | None, store: Store, say: Callable[[str], None] = silent
+) -> np.ndarray:
+    """Features `(N, D)` float32 of all clips of a store, kept in the run folder or computed and kept there.
+
+    Args:
+        trained: the run. whole: its network with the weights that count. part: the stream of it to ask, called `name`.
+        store: the clips. say: told when they are computed, and why if they were kept.
+
+    Raises:
+        UserError: a clip that cannot be prepared, or features that are not finite.
+    """
+    path = trained.folder / FOLDER / f"{_short(store.checksum)}-{name or 'encoder'}.safetensors"
+    key = _key(trained, whole, name, store)
+    if path.exists():
+        try:
+            return read_kept(path, key, len(store))
+        except ValueError as error:
+            say(f"{path}: {error}; computed again")
+    say(f"computing features of {len(store)} clips" + (f" ({name})" if name else ""))
+    table = _features(trained, part, PreparedClips(store, trained.recipe.preparation))
+    try:
+        with atomic_file(path) as temporary:
+            safetensors.numpy.save_file({"features": table}, temporary, {SEAL: f"{key}:{_sha256(table)}"})
+    except UserError as error:
+        # the answer is here all the same, it only costs as much the next time
+        reason = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
+        say(f"{path.parent}: cannot be written ({reason}), so the features are not kept for the next time")
+    return table
+
+
+def read_kept(path: Path, key: str, clips: int) -> np.ndarray:
+    """Features `(clips, D)` float32 that were kept under a key.
+
+    Raises:
+        ValueError: a damaged file, or one of other weights, says which.
+    """
+    try:
+        with safetensors.safe_open(path, "numpy") as file:
+            seal, table = (file.metadata() or {}).get(SEAL, ""), file.get_tensor("features")
+    except (OSError, ValueError, safetensors.SafetensorError) as error:
+        raise ValueError("damaged") from error
+    of, _, digest = seal.partition(":")
+    if of != key:
+        raise ValueError("features of other weights, of another way to compute them, or of another store")
+    if digest != _sha256(table) or table.dtype != np.float32 or table.ndim != 2 or len(table) != clips:
+        raise ValueError("damaged")
+    return table
+
+
+def _key(trained: Trained, encoder: Encoder, name: str | None, store: Store) -> str:
+    """What the features of a store depend on. Weights count, not the step they are of: a run may be made again in the same folder."""
+    facts = {
+        "kinema": __version__,
+        "torch": torch.__version__,
+        "device": next(encoder.parameters()).device.type,
+        "weights": protocols.weights_digest(encoder),
+        "recipe": to_json(trained.recipe),
+        "stream": name,
+        "store": store.checksum,
+        "clips": len(store),
+    }
+    return _short(json.dumps(facts, sort_keys=True))
+
+
+def _short(text: str) -> str:
+    """A name for a text that came from a file, safe as the name of another."""
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _sha256(table: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(table).tobytes()).hexdigest()

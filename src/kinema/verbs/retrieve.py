@@ -1,0 +1,126 @@
+"""`kinema retrieve`."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from ..data.store import Store, relative_source
+from ..errors import UserError
+from ..motion.clip import Clip
+from ..motion.formats import user
+from ..motion.skeleton import Skeleton
+from ..recognition.retrieve import Neighbour, same
+from ..recognition.retrieve import retrieve as run_retrieve
+from ..recognition.run import check_fits, open_run
+from ..training.device import device_of
+from ..view.neighbours import Row, most, save_page, save_sheet
+from .common import check_writable, checked_number, chosen_clip, console, plain, read_clips
+
+DRAWINGS = (".png", ".html")
+
+
+def retrieve(
+    file: Path, data: Path, run: Path, number: int, top: int, stream: str | None, out: Path, as_json: bool, accelerator: str
+) -> None:
+    """Finds, prints and draws the motions most like one.
+
+    Raises:
+        UserError: nothing readable, data that does not fit the run, or an option that makes no sense; see `recognition.retrieve`.
+    """
+    kind = out.suffix.lower()
+    if kind not in DRAWINGS:
+        raise UserError(f"--out {out}: expected a name that ends in {' or '.join(DRAWINGS)}")
+    if top < 1:
+        raise UserError(f"--top {top}: expected 1 or more")
+    check_writable(out)
+    device = str(device_of(accelerator))
+    trained, store = open_run(run), Store.open(data)
+    check_fits(trained, store)
+    query = _query(file, number, trained.skeleton)
+    # what a program reads stands alone on standard output
+    say = functools.partial(print, file=sys.stderr if as_json else sys.stdout)
+    found = run_retrieve(trained, query, store, top=top, stream=stream, device=device, say=lambda text: say(plain(text)))
+    left_out = [store.entries[row].id for row in same(query, store)]
+    if left_out:
+        say(f"the query is in the store ({_line(', '.join(left_out))}) and left out")
+    if len(found) < top:
+        say(f"--top {top}: there are {len(found)} clips to compare with; all are given")
+    shown = found[: most() - 1]
+    if len(shown) < len(found):
+        say(f"the picture shows the {len(shown)} most similar of {len(found)}")
+    rows = [Row(_line("query", _class(query.label, query.label_name), relative_source(query.source)), query)]
+    rows += [
+        Row(_line(rank, f"similarity {n.similarity:.3f}", _class(n.label, n.class_name), n.id), store.clip(n.row))
+        for rank, n in enumerate(shown, 1)
+    ]
+    if kind == ".png":
+        save_sheet(rows, out)
+    else:
+        table = [[rank, n.similarity, _line(_class(n.label, n.class_name)), _line(n.id)] for rank, n in enumerate(found, 1)]
+        by = f"by {trained.recipe.method} {trained.recipe.preset}" + (f", stream {stream}" if stream else "")
+        save_page(rows, HEADS, table, out, f"Motions of {_line(store.name)} most like one", f"{rows[0].caption}; {by}")
+    if as_json:
+        print(json.dumps(_to_json(query, number, trained.folder, store, stream, left_out, found, out), indent=1, allow_nan=False))
+    else:
+        _print(query, store, found)
+        print(f"drawn to {plain(out)}")
+
+
+HEADS = ("rank", "similarity", "class", "clip")
+
+
+def _query(file: Path, number: int, skeleton: Skeleton) -> Clip:
+    """The clip as `kinema show` finds it; a bare array has the joints of the run."""
+    if file.is_file() and file.suffix.lower() in (".npy", ".csv") and file.name != user.INDEX:
+        found = list(read_clips(file, skeleton))
+        return found[checked_number(number, len(found), file)]
+    return chosen_clip(file, number, None)[0]
+
+
+def _class(label: int | None, name: str | None) -> str:
+    return name or ("" if label is None else f"class {label}")
+
+
+def _line(*facts: object) -> str:
+    """What is known, in one printable line."""
+    return " · ".join(plain(" ".join(str(f).split())) for f in facts if f not in (None, ""))
+
+
+def _print(query: Clip, store: Store, found: Sequence[Neighbour]) -> None:
+    title = _line(f"most like {relative_source(query.source) or 'the clip'}", _class(query.label, query.label_name))
+    table = Table(title=Text(title), title_justify="left")
+    for head in HEADS:
+        table.add_column(head, justify="right" if head in HEADS[:2] else "left", overflow="fold")
+    for rank, n in enumerate(found, 1):
+        # as Text: what stands in brackets in a name is no markup
+        table.add_row(str(rank), f"{n.similarity:.3f}", Text(_line(_class(n.label, n.class_name))), Text(_line(n.id)))
+    console.print(table)
+
+
+def _to_json(
+    query: Clip,
+    number: int,
+    run: Path,
+    store: Store,
+    stream: str | None,
+    left_out: Sequence[str],
+    found: Sequence[Neighbour],
+    out: Path,
+) -> dict[str, object]:
+    return {
+        "query": {"source": query.source, "clip": number, "label": query.label, "class_name": query.label_name},
+        "run": str(run),
+        "store": store.name,
+        "clips": len(store),
+        "stream": stream,
+        "left_out": list(left_out),
+        "neighbours": [{"rank": rank, **n.to_json()} for rank, n in enumerate(found, 1)],
+        "picture": str(out),
+    }
