@@ -274,10 +274,22 @@ def test_a_missing_compiler_is_said_once(monkeypatch, caplog):
     kernels._can_compile.cache_clear()
 
 
+def test_missing_headers_are_said_too(monkeypatch, caplog, tmp_path):
+    kernels._can_compile.cache_clear()
+    monkeypatch.setattr(kernels.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setenv("CC", "cc")
+    monkeypatch.setattr(kernels.sysconfig, "get_path", lambda name: str(tmp_path))
+    with caplog.at_level(logging.WARNING):
+        assert not kernels._can_compile()
+    assert "Python.h" in caplog.text
+    kernels._can_compile.cache_clear()
+
+
 def test_an_old_gpu_is_said_too(monkeypatch, caplog):
     kernels._can_compile.cache_clear()
     monkeypatch.setattr(kernels.importlib.util, "find_spec", lambda name: name)
     monkeypatch.setenv("CC", "cc")
+    monkeypatch.setattr(kernels.os.path, "isfile", lambda path: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (6, 1))
     with caplog.at_level(logging.WARNING):

@@ -16,6 +16,7 @@ import importlib.util
 import logging
 import os
 import shutil
+import sysconfig
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -316,6 +317,8 @@ def _can_compile() -> bool:
     missing = "Triton" if importlib.util.find_spec("triton") is None else None
     if missing is None and not os.environ.get("CC") and not any(map(shutil.which, ("cc", "gcc", "clang"))):
         missing = "a C compiler (which Triton needs)"
+    if missing is None and not os.path.isfile(os.path.join(sysconfig.get_path("include"), "Python.h")):
+        missing = "Python.h, of Python's development files (which Triton needs)"
     if missing is None and torch.cuda.is_available() and torch.cuda.get_device_capability() < (7, 0):
         missing = "a GPU of compute capability 7.0 or more (which Triton needs)"
     if missing:
