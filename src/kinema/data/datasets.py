@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from ..errors import unknown
-from ..motion.formats import msr_action3d, ntu, nw_ucla, pku, sbu, utd_mhad, utkinect
+from ..motion.formats import fingerspelling, msr_action3d, ntu, nw_ucla, pku, sbu, utd_mhad, utkinect
 from .store import Entry
 
 
@@ -120,6 +120,19 @@ _SBU_FOLDS = (
     ("s04s02 s04s03 s04s06 s06s02 s06s03", (217, 65)),
 )
 """Pairs of people that test in each of the five published folds, and the clips that follow."""
+
+_FINGERSPELLING_TEST = (101, 104, 104, 101)
+"""Clips of the languages that test in each of the four folds, of 410."""
+
+
+def _languages(fold: int) -> frozenset[str]:
+    """The languages that test in a fold: every fourth of the sorted ones."""
+    return frozenset(fingerspelling.LANGUAGES[fold :: fingerspelling.FOLDS])
+
+
+def _keep_letter(name: str) -> bool:
+    return fingerspelling.letter_of(name) in fingerspelling.CLASSES
+
 
 _SEQUENCES = [f"s{subject:02}_e{episode:02}" for subject in range(1, 11) for episode in (1, 2)]
 _UTKINECT = {"s10_e02": (190, 9)}
@@ -243,6 +256,21 @@ DATASETS: dict[str, Dataset] = {
             source="its authors (Yun et al.), Stony Brook University: the clean version",
             licence=_RESEARCH,
             clips=282,
+        ),
+        Dataset(
+            name="fingerspelling",
+            title="Fingerspelling lexicon, letters A to Z in 16 sign languages",
+            format="fingerspelling",
+            classes=fingerspelling.CLASSES,
+            skeleton="sign49",
+            splits={
+                f"fold{i}": SplitRule("language", test=_languages(i), counts=(410 - test, test))
+                for i, test in enumerate(_FINGERSPELLING_TEST)
+            },
+            source="the fingerspelling lexicon of spoken-to-signed-translation, hands and arms of its poses in one .npz",
+            licence="none stated for the recordings: for tests of one's own, no redistribution",
+            clips=410,
+            keep=_keep_letter,
         ),
     )
 }

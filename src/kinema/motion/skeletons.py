@@ -1,13 +1,34 @@
 """The common skeletons. Joints are chosen by name, so sensors that share a joint share its name.
 
-Every skeleton has five parts that cover each joint once: torso (with the head), left_arm, right_arm, left_leg, right_leg.
+Every skeleton has parts that cover each joint once: torso (with the head), left_arm, right_arm, left_leg, right_leg; those of pose
+estimators, which `keypoints` describes, also left_hand, right_hand and face, as far as
+they have them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from .keypoints import COCO17, HAND21, HOLISTIC75, KEYPOINTS, MEDIAPIPE33, OPENPOSE137, SIGN49, WHOLEBODY133
 from .skeleton import Skeleton, tree
+
+__all__ = [
+    "COCO17",
+    "HAND21",
+    "HOLISTIC75",
+    "KINECT20",
+    "MEDIAPIPE33",
+    "MSR20",
+    "NTU25",
+    "OPENPOSE137",
+    "ROOTS",
+    "SBU15",
+    "SIGN49",
+    "SKELETONS",
+    "SMPL22",
+    "WHOLEBODY133",
+    "root_joint",
+]
 
 _ARM = ("collar", "shoulder", "elbow", "wrist", "hand", "hand_tip", "thumb")
 _LEG = ("hip", "knee", "ankle", "foot")
@@ -138,28 +159,6 @@ _SBU15 = """
 SBU15 = tree("sbu15", _SBU15, parts=_parts(_SBU15))
 """OpenNI / NITE, as SBU Kinect Interaction stores it."""
 
-_COCO17 = """
-    nose           -
-    left_eye       nose
-    right_eye      nose
-    left_ear       left_eye
-    right_ear      right_eye
-    left_shoulder  nose
-    right_shoulder nose
-    left_elbow     left_shoulder
-    right_elbow    right_shoulder
-    left_wrist     left_elbow
-    right_wrist    right_elbow
-    left_hip       left_shoulder
-    right_hip      right_shoulder
-    left_knee      left_hip
-    right_knee     right_hip
-    left_ankle     left_knee
-    right_ankle    right_knee
-"""
-COCO17 = tree("coco17", _COCO17, parts=_parts(_COCO17))
-"""COCO body keypoints (2D pose detectors)."""
-
 _SMPL22 = """
     pelvis         -
     left_hip       pelvis
@@ -187,7 +186,7 @@ _SMPL22 = """
 SMPL22 = tree("smpl22", _SMPL22, parts=_parts(_SMPL22))
 """The body joints of SMPL without hands (HumanML3D)."""
 
-SKELETONS: dict[str, Skeleton] = {s.name: s for s in (KINECT20, NTU25, MSR20, SBU15, COCO17, SMPL22)}
+SKELETONS: dict[str, Skeleton] = {s.name: s for s in (KINECT20, NTU25, MSR20, SBU15, SMPL22, *KEYPOINTS)}
 """The common skeletons by name."""
 
 ROOTS = ("pelvis", "hip_centre", "spine_base", "torso")

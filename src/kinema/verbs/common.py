@@ -12,7 +12,7 @@ from rich.console import Console
 from ..data.store import INDEX, Store
 from ..errors import UserError, unknown
 from ..motion.clip import Clip
-from ..motion.formats import FORMATS, guess, read_file, user
+from ..motion.formats import FORMATS, claimed, guess, read_file, user
 from ..motion.formats.members import members
 from ..motion.formats.npz import from_array, read_array
 from ..motion.formats.tables import MAX_TEXT, table
@@ -59,7 +59,7 @@ def read_clips(source: Path, skeleton: Skeleton | None = None) -> Iterator[Clip]
             yield from FORMATS[name].read(job)
     elif skeleton is not None:
         yield _bare(source, skeleton)
-    elif source.is_file() and source.suffix.lower() in (".npy", ".csv") and source.name != user.INDEX:
+    elif source.is_file() and source.suffix.lower() in (".npy", ".csv") and source.name != user.INDEX and not claimed(source):
         raise UserError(f"{source}: a bare array; name its joints with --skeleton, a JSON or one of {', '.join(SKELETONS)}")
     else:
         yield from read_file(source)

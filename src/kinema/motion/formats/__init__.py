@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 from ...errors import UserError
 from ..clip import Clip
-from . import msr_action3d, npz, ntu, nw_ucla, pku, pyskl, sbu, user, utd_mhad, utkinect
+from . import (
+    dotpose,
+    fingerspelling,
+    msr_action3d,
+    npz,
+    ntu,
+    nw_ucla,
+    openhands,
+    pku,
+    pyskl,
+    sbu,
+    user,
+    utd_mhad,
+    utkinect,
+    wholebody,
+)
 from .jobs import Job
-from .members import members
+from .members import Member, members
 
 
 class Format(Protocol):
@@ -36,25 +52,40 @@ FORMATS: dict[str, Format] = {
     "msr-action3d": msr_action3d,
     "utkinect": utkinect,
     "sbu": sbu,
+    "pose": dotpose,
+    "fingerspelling": fingerspelling,
+    "openhands": openhands,
+    "wholebody": wholebody,
     "pyskl": pyskl,
     "npz": npz,
     "user": user,
 }
 """Every format by name."""
 
+CLAIMS: dict[str, Callable[[Member], bool]] = {"openhands": openhands.claims, "wholebody": wholebody.claims}
+"""Formats whose files share their suffix with others: whether a file is one of theirs, by its content."""
+
 
 def guess(source: Path) -> str:
-    """The format of a folder, a zip or a single file, by the names of the files in it.
+    """The format of a folder, a zip or a single file, by the names of the files in it (and the first one's content, see `CLAIMS`).
 
     Raises:
         UserError: no format has files with such names, or `source` does not exist.
     """
-    names = {Path(m.name).name for m in members(source)}
+    files = {Path(m.name).name: m for m in members(source)}
+    names = set(files)
     for name in ("user", *FORMATS):  # a table of clips says more than the files that it lists
-        if any(map(FORMATS[name].NAME.fullmatch, names)):
+        fitting = next(filter(FORMATS[name].NAME.fullmatch, files), None)
+        if fitting is not None and (name not in CLAIMS or CLAIMS[name](files[fitting])):
             return name
     example = f"it holds files such as {min(names)}" if names else "it is empty"
     raise UserError(f"{source}: no known format ({example}); name one of {', '.join(FORMATS)}")
+
+
+def claimed(file: Path) -> bool:
+    """Whether a bare file of numbers says by its content which format it is."""
+    member = members(file)[0]
+    return any(FORMATS[name].NAME.fullmatch(Path(file).name) and claims(member) for name, claims in CLAIMS.items())
 
 
 def read_file(path: Path) -> list[Clip]:

@@ -55,7 +55,7 @@ def read(job: Job) -> list[Clip]:
         FormatError: not such a file.
     """
     origin = job.member.origin
-    arrays = _load(job.member.read(), origin)
+    arrays = read_arrays(job.member.read(), origin)
     missing = [name for name in ("positions", "fps", *_STRINGS) if name not in arrays]
     if "positions" in arrays and missing:
         raise FormatError(
@@ -105,9 +105,9 @@ def read_array(member: Member, skeleton: Skeleton, fps: float) -> Clip:
     """
     origin, content = member.origin, member.read()
     if member.name.lower().endswith(".npy"):
-        arrays = {"positions": _array(io.BytesIO(content), len(content), origin)}
+        arrays = {"positions": read_npy(io.BytesIO(content), len(content), origin)}
     else:
-        arrays = _load(content, origin)
+        arrays = read_arrays(content, origin)
     if "positions" not in arrays:
         raise FormatError(origin, f"no array named positions; it holds {', '.join(arrays) or 'nothing'}")
     return from_array(arrays["positions"], arrays.get("confidence"), skeleton, fps, origin)
@@ -189,7 +189,7 @@ def _text(array: np.ndarray, origin: str) -> bytes:
     return str(array.item()).encode("utf-8", "replace")
 
 
-def _load(content: bytes, origin: str) -> dict[str, np.ndarray]:
+def read_arrays(content: bytes, origin: str) -> dict[str, np.ndarray]:
     """Every array of an archive, after its directory says that it is small and plain."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -206,7 +206,7 @@ def _load(content: bytes, origin: str) -> dict[str, np.ndarray]:
                 if entry.file_size > MAX_RATIO * max(entry.compress_size, 1) + 2**24:
                     raise FormatError(origin, f"{name} expands {entry.file_size // max(entry.compress_size, 1)}-fold")
                 with archive.open(entry) as stream:
-                    result[name] = _array(stream, entry.file_size, f"{origin}, {name}")
+                    result[name] = read_npy(stream, entry.file_size, f"{origin}, {name}")
             return result
     except FormatError:
         raise
@@ -214,7 +214,7 @@ def _load(content: bytes, origin: str) -> dict[str, np.ndarray]:
         raise FormatError(origin, f"damaged .npz ({type(error).__name__}: {error}); copy or write it again") from error
 
 
-def _array(stream: Any, size: int, origin: str) -> np.ndarray:
+def read_npy(stream: Any, size: int, origin: str) -> np.ndarray:
     """One ``.npy``, whose header must promise exactly the bytes that are there."""
     try:
         version = np.lib.format.read_magic(stream)

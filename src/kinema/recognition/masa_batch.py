@@ -1,0 +1,123 @@
+"""Batches of signers for MASA: three parts of the body, each with coordinates and confidences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from .masa_prepare import BODY, HAND, SignParts
+
+JOINTS = 2 * HAND + BODY
+
+
+class Parts(NamedTuple):
+    """Something of each part of the body; the left hand is mirrored, so that both hands look alike."""
+
+    right: Tensor
+    left: Tensor
+    body: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class SignBatch:
+    """Clips of signers, padded with zeros to the longest.
+
+    Attributes:
+        right, left: `(B, T, 21, 2)` float32 coordinates of the hands, 0 to 1 within their boxes. body: `(B, T, 7, 2)`, within the image.
+        right_confidence, left_confidence: `(B, T, 21)` float32. body_confidence: `(B, T, 7)`. Zero: the joint is not there.
+        lengths: `(B,)` int64 frames of each clip before the padding.
+        label: `(B,)` int64 class, -1 unknown. index: `(B,)` int64 place in the sequence of clips that the source was made of.
+    """
+
+    right: Tensor
+    left: Tensor
+    body: Tensor
+    right_confidence: Tensor
+    left_confidence: Tensor
+    body_confidence: Tensor
+    lengths: Tensor
+    label: Tensor
+    index: Tensor
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def to(self, device: torch.device | str) -> SignBatch:
+        """The same batch on another device."""
+        return SignBatch(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+
+    @property
+    def frames(self) -> int:
+        """`T`."""
+        return self.right.shape[1]
+
+    @property
+    def coordinates(self) -> Parts:
+        """`(B, T, J, 2)` of each part."""
+        return Parts(self.right, self.left, self.body)
+
+    @property
+    def confidence(self) -> Parts:
+        """`(B, T, J)` of each part."""
+        return Parts(self.right_confidence, self.left_confidence, self.body_confidence)
+
+    @property
+    def real(self) -> Tensor:
+        """`(B, T)` bool: not padding."""
+        return torch.arange(self.frames, device=self.lengths.device) < self.lengths[:, None]
+
+    @classmethod
+    def of_positions(cls, x: Tensor) -> SignBatch:
+        """`(B, T, 1, 49, 3)` as `SignParts.packed` lays it out; a clip ends with its last frame in which a joint is there.
+
+        Raises:
+            ValueError: another shape.
+        """
+        if x.ndim != 5 or x.shape[2:] != (1, JOINTS, 3):
+            raise ValueError(f"positions {tuple(x.shape)}: expected (B, T, 1, {JOINTS}, 3), the last x, y and confidence")
+        b, t = x.shape[:2]
+        right, left, body = x[:, :, 0].split([HAND, HAND, BODY], 2)
+        places = torch.arange(1, t + 1, device=x.device)
+        lengths = ((x[:, :, 0, :, 2] > 0).any(2) * places).amax(1).clamp(min=1)
+        return cls(
+            right=right[..., :2],
+            left=left[..., :2],
+            body=body[..., :2],
+            right_confidence=right[..., 2],
+            left_confidence=left[..., 2],
+            body_confidence=body[..., 2],
+            lengths=lengths,
+            label=torch.full_like(lengths, -1),
+            index=torch.arange(b, device=x.device),
+        )
+
+
+def collate(clips: Sequence[SignParts], labels: Sequence[int] | None = None, longest: int = 300) -> SignBatch:
+    """A batch of clips; of a longer one the first `longest` frames are taken.
+
+    Raises:
+        UserError: no clips, or not one label for each.
+    """
+    if not clips:
+        raise UserError("no clips to make a batch of; check the split and the class filter")
+    if labels is not None and len(labels) != len(clips):
+        raise UserError(f"{len(labels)} labels for {len(clips)} clips")
+    lengths = [min(len(clip), longest) for clip in clips]
+
+    def padded(name: str) -> Tensor:
+        first = getattr(clips[0], name)
+        rows = np.zeros((len(clips), max(lengths), *first.shape[1:]), np.float32)
+        for row, clip, length in zip(rows, clips, lengths, strict=True):
+            row[:length] = getattr(clip, name)[:length]
+        return torch.from_numpy(rows)
+
+    names = ("right", "left", "body", "right_confidence", "left_confidence", "body_confidence")
+    known = torch.tensor([-1] * len(clips) if labels is None else list(labels), dtype=torch.int64)
+    padding = {name: padded(name) for name in names}
+    return SignBatch(**padding, lengths=torch.tensor(lengths), label=known, index=torch.arange(len(clips)))
