@@ -18,6 +18,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from kinema.training.checkpoint import newest
+
 ONE_WAY = 'model.directions=[["motion","joint"],["bone","joint"]]'
 ARMS: dict[str, dict[str, tuple[str, tuple[str, ...], str | None]]] = {
     # arm: what is said of it, values set, arm whose runs it begins from
@@ -49,16 +51,19 @@ def train(arguments: argparse.Namespace, arm: str, seed: int) -> Path:
     """One run, unless it is finished."""
     _, settings, begin = ARMS[arguments.method][arm]
     folder = arguments.out / f"{arguments.method}-{arm}-{seed}"
-    if (folder / "finished").exists():
-        return folder
     options = ["--data", str(arguments.data), "--split", arguments.split, "--seed", str(seed), "--out", str(folder)]
     options += ["--accelerator", arguments.accelerator, "--resume"]
     if begin is not None:
         options += ["--init", str(train(arguments, begin, seed))]
     for setting in (*settings, *arguments.set):
         options += ["--set", setting]
-    kinema("train", arguments.method, *options)
-    (folder / "finished").touch()
+    marker, command = folder / "finished", json.dumps(options)
+    if not marker.exists() or marker.read_text() != command:  # finished by another command: `kinema train` refuses other values
+        kinema("train", arguments.method, *options)
+        last = newest(folder)
+        if last is None or not last.state.finished:
+            sys.exit(f"{folder}: stopped before its end; the same command goes on")
+        marker.write_text(command)
     return folder
 
 

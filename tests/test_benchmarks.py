@@ -1,8 +1,9 @@
-"""The benchmark of CMD's step, in the small: it runs, and counts operations right."""
+"""The benchmarks in the small: CMD's step runs and counts operations right; what its parts bring is trained once and for what was asked."""
 
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import cmd_products
 import cmd_step
+import contrast
 
 from kinema.motion.skeletons import NTU25
 from kinema.recognition.cmd import CMD, CMDConfig
@@ -66,3 +68,39 @@ def test_options_that_make_no_sense(wrong, capsys):
     with pytest.raises(SystemExit):
         cmd_step.read(list(wrong))
     assert "expected" in capsys.readouterr().err
+
+
+@pytest.fixture
+def trained(monkeypatch, tmp_path):
+    """`contrast.py` whose command notes what it is asked for, and ends as the test says."""
+    calls, end = [], SimpleNamespace(finished=True)
+
+    def kinema(*words):
+        calls.append(words)
+        Path(words[words.index("--out") + 1]).mkdir(parents=True, exist_ok=True)
+
+    monkeypatch.setattr(contrast, "kinema", kinema)
+    monkeypatch.setattr(contrast, "newest", lambda folder: SimpleNamespace(state=end))
+
+    def train(arm, *settings):
+        calls.clear()
+        options = {"method": "cmd", "data": tmp_path / "store", "split": "view", "accelerator": "cpu", "set": settings}
+        contrast.train(SimpleNamespace(out=tmp_path / "out", **options), arm, 0)
+        return [Path(words[words.index("--out") + 1]).name for words in calls]
+
+    return SimpleNamespace(train=train, end=end, calls=calls)
+
+
+def test_what_is_finished_is_not_trained_again_unless_other_values_are_asked_for(trained):
+    assert trained.train("fixed") == ["cmd-none-0", "cmd-fixed-0"], "the teachers first"
+    assert trained.calls[1][trained.calls[1].index("--init") + 1].endswith("cmd-none-0")
+    assert trained.train("fixed") == []
+    assert trained.train("fixed", "epochs=3") == ["cmd-none-0", "cmd-fixed-0"], "which `kinema train` then refuses"
+
+
+def test_what_was_stopped_does_not_count_as_finished(trained):
+    trained.end.finished = False
+    with pytest.raises(SystemExit, match="cmd-full-0: stopped before its end; the same command goes on"):
+        trained.train("full")
+    trained.end.finished = True
+    assert trained.train("full") == ["cmd-full-0"]

@@ -32,6 +32,7 @@ VERBS = {
     "data build": ["--dataset", "--format", "--index", "--out", "--overwrite", "--skeleton", "--strict", "--workers"],
     "data check": ["--strict"],
     "show": ["--clip", "--out", "--skeleton"],
+    "pose": ["--fps", "--out", "--overlay"],
     "train": [
         *("--accelerator", "--batch-size", "--checkpoint-minutes", "--compile", "--data", "--devices", "--epochs", "--init"),
         *("--lr", "--max-steps", "--out", "--precision", "--preset", "--resume", "--seed", "--set", "--split", "--tensorboard"),

@@ -20,7 +20,7 @@ from tyro.conf import Positional, UseAppendAction
 
 from .errors import UserError, unknown
 
-VERBS = ("data", "show", "train", "evaluate", "embed", "retrieve", "import-weights", "demo", "papers", "doctor")
+VERBS = ("data", "show", "pose", "train", "evaluate", "embed", "retrieve", "import-weights", "demo", "papers", "doctor")
 """The public verbs; a test freezes them."""
 DATA_VERBS = ("list", "build", "check")
 PARAMETERS: dict[str, list[str]] = {}
@@ -122,6 +122,28 @@ def show(
     show_verb.show(file, clip, out, skeleton)
 
 
+@verb("pose")
+def pose(
+    video: Positional[Path],
+    out: Path | None = None,
+    overlay: Path | None = None,
+    fps: float | None = None,
+) -> None:
+    """Find the person in every frame of a video, body and hands, and write a .pose file.
+
+    Needs MediaPipe, which is not installed by default: docs/pose.md.
+
+    Args:
+        video: MP4, MOV, MKV, WebM, AVI, ...
+        out: the .pose to make; default: beside where you are, named after the video.
+        overlay: also draw what was found over the video, to check it by eye: an .mp4, or a .png with 8 frames.
+        fps: poses a second; default: one for each frame, or the average rate where frames are unevenly spaced.
+    """
+    from .verbs import pose as pose_verb
+
+    pose_verb.pose(video, out, overlay, fps)
+
+
 @verb("train")
 def train(
     method: Positional[str],
@@ -158,7 +180,8 @@ def train(
         lr: learning rate instead of the preset's.
         precision: 32 or bf16, instead of the preset's.
         compile: use torch.compile.
-        init: begin from the weights of this run (or .safetensors file) of the same network, not from random ones.
+        init: begin from the weights of this run (or .safetensors file) of the same network, not from random ones; with model.frozen,
+            only what is frozen.
         accelerator: where to run.
         devices: processes; torchrun and Slurm set their own.
         max_steps: stop after so many steps, as an interruption would.

@@ -54,6 +54,13 @@ def test_info_nce_is_the_share_of_ones_own_key():
     torch.testing.assert_close(info_nce(contrast_logits(query, key, queue, 0.07)), -(own / (own + others)).log().mean())
 
 
+def test_similarities_are_exact_under_autocast_too():
+    query, key, queue = F.normalize(torch.randn(5, 4), dim=1), F.normalize(torch.randn(5, 4), dim=1), unit_columns(4, 6)
+    expected = contrast_logits(query, key, queue, 0.07)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(contrast_logits(query, key, queue, 0.07), expected)
+
+
 def test_with_a_cold_teacher_distillation_is_the_mining_of_its_nearest_slot():
     """CMD, section 3.3: as the teacher's temperature goes to 0 its neighbour becomes the student's one positive."""
     torch.manual_seed(0)

@@ -75,6 +75,13 @@ def test_under_autocast_products_are_rounded_and_states_are_not():
     assert 0 < (low - ours(x)).abs().max() < 0.02  # bf16 keeps 8 bits; a few of them are lost over three layers
 
 
+def test_pytorchs_recurrence_keeps_fp32_under_autocast():
+    ours, _, x = pair("forward")
+    with torch.autocast("cpu", torch.bfloat16):
+        low = recurrent._library(ours, x.bfloat16().float(), both=False)
+    assert torch.equal(low, recurrent._library(ours, x.bfloat16().float(), both=False))
+
+
 def test_networks_of_different_forms_do_not_run_at_once():
     a, b = TwoStreamGRU(5, 4, 1), TwoStreamGRU(5, 3, 1)
     x = torch.randn(2, 7, 5)

@@ -47,6 +47,17 @@ def test_gradients_reach_the_queries_alone_and_the_loss_changes_no_queue():
     assert len(losses.parts) == 9
 
 
+def test_losses_are_exact_under_autocast_too():
+    model = small().eval()
+    unit = torch.nn.functional.normalize(torch.randn(2, 3, 4, 5), dim=-1)
+    queries, keys = (dict(zip(MODALITIES, side, strict=True)) for side in unit)
+    total, parts = model.losses(queries, keys)
+    with torch.autocast("cpu", torch.bfloat16):
+        again, same = model.losses(queries, keys)
+    assert torch.equal(again, total)
+    assert all(torch.equal(same[name], value) for name, value in parts.items())
+
+
 def test_a_step_enqueues_in_lock_step_whatever_the_batch_and_moves_the_keys():
     model = small(momentum=0.5).train()
     kept = []
@@ -102,9 +113,11 @@ def test_choices_that_contradict_are_told():
         ({"queue": 0}, "queue 0: expected 1 or more"),
         ({"teacher": 0.0}, "teacher 0.0: expected a temperature above 0"),
         ({"momentum": 1.5}, "momentum 1.5: expected 0 to 1"),
+        ({"weight": -1.0}, "weight -1.0: expected 0 or more"),
+        ({"weight": float("nan")}, "weight nan: expected 0 or more"),
         ({"joints": 19}, "20 bones for 19 joints"),
         ({"directions": (("joint", "joint"),)}, "expected different"),
-        ({"frozen": ("joint",)}, "what is frozen cannot be a student"),
+        ({"frozen": ("joint",)}, "what is frozen cannot be a student.*leave out of directions every"),
         ({"frozen": ("joint", "motion", "bone"), "directions": ()}, "something has to learn"),
         ({"network": TransformerConfig(joints=20, frames=16)}, "expected those of the model"),
     ]:

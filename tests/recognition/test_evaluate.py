@@ -164,6 +164,32 @@ def test_two_methods_are_fused_run_by_run(made, contrasted, tmp_path, part):
         assert ("chosen_on" in score.details) == (part == "validation")
 
 
+def test_a_validation_part_without_clips_is_told(made, tmp_path):
+    store = Store.open(made.store)
+    clips = [(store.entries[i].id, store.clip(i)) for i in (0, 23)]
+    lone = Store.write(tmp_path / "s", clips, name="lone", classes=store.classes, dataset="nw-ucla")
+    with pytest.raises(UserError, match="split view: of 1 training clips none validate, so there is nothing to score"):
+        evaluate([open_run(made.run)], lone, "view", ("knn",), tmp_path, part="validation", say=pytest.fail)
+    assert evaluate([open_run(made.run)], lone, "view", ("raw-knn",), tmp_path).rows[0].protocol == "raw-knn"
+
+
+def test_a_store_of_other_coordinates_is_told_without_advice_for_training(made, tmp_path):
+    store = Store.open(made.store)
+    flat = [(f"{i}", store.clip(i).with_(positions=store.clip(i).positions[..., :2])) for i in range(4)]
+    flat = Store.write(tmp_path / "s", flat, name="flat", classes=store.classes)
+    with pytest.raises(UserError, match=r"run: trained on 3 coordinates a joint, but .*s has 2$"):
+        evaluate([open_run(made.run)], flat, "random", ("knn",), tmp_path, say=pytest.fail)
+
+
+def test_a_classifier_is_not_taken_for_one_of_a_store_built_anew(made, contrasted, tmp_path):
+    trained, store = open_run(contrasted.run), Store.open(made.store)
+    evaluate([trained], store, "view", ("finetune",), tmp_path / "e", epochs=1)
+    clips = [(e.id, store.clip(i).with_(positions=store.clip(i).positions * 1.01)) for i, e in enumerate(store.entries)]
+    anew = Store.write(tmp_path / "s", clips, name=store.name, classes=store.classes, dataset="nw-ucla")
+    with pytest.raises(UserError, match="another configuration: clips"):
+        evaluate([trained], anew, "view", ("finetune",), tmp_path / "e", epochs=1)
+
+
 def test_runs_that_do_not_pair_are_told(made, contrasted, tmp_path):
     runs, others = [open_run(made.run), open_run(made.other)], [open_run(contrasted.run), open_run(contrasted.other)]
 
@@ -176,6 +202,8 @@ def test_runs_that_do_not_pair_are_told(made, contrasted, tmp_path):
         fused(runs, others[::-1])
     with pytest.raises(UserError, match="another recipe than"):
         fused(runs, [others[0], runs[1]])
+    with pytest.raises(UserError, match=r"--fuse .*run: is paired with itself; give a run of another method"):
+        fused(runs[:1], [open_run(made.run)])
     with pytest.raises(UserError, match="name these with --fuse"):
         fused(runs, [], ("linear-fused",))
 

@@ -226,6 +226,28 @@ def test_what_is_frozen_only_teaches():
     assert all(not torch.equal(model.state_dict()[name], before[name]) for name in ("queue", "queue_cluster"))
 
 
+def test_frozen_teachers_bring_the_heads_that_they_teach_by():
+    def heads(between):
+        model = small(frozen=("joint",), directions=(("joint", "motion"), ("motion", "bone")), between=between)
+        return {prefix for prefix in model.taken_over() if "cluster" in prefix}
+
+    assert heads("instance") == set()
+    assert heads("cluster") == heads("both") == {"cluster_q.", "cluster_k."}
+    names = set(small().state_dict())
+    for prefix in ("cluster_q.", "cluster_k."):
+        assert any(name.startswith(prefix) for name in names)
+    assert small().taken_over() == ()
+
+
+def test_losses_are_exact_under_autocast_too():
+    model = small(between="both").eval()
+    unit = {(m, level): torch.nn.functional.normalize(torch.randn(2, 3, 5), dim=2) for level in LEVELS for m in MODALITIES}
+    queries, keys = ({branch: pair[side] for branch, pair in unit.items()} for side in (0, 1))
+    total, _ = model.losses(queries, keys)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(model.losses(queries, keys)[0], total)
+
+
 # options
 
 

@@ -159,6 +159,23 @@ BAD_SETTINGS = {
     "optimiser.kind=lion": "optimiser 'lion': expected adamw or sgd",
     'augment=[{"kind":"Teleport"}]': "Teleport",
     "preparation.people=0": "people 0",
+    "model.tau=1e999": "--set model.tau=1e999: expected a number",
+    "model.encoder.drop_path=0.1": "model.encoder.drop_path 0.1: pre-training drops no paths.*supervision.drop_path",
+    "augment={}": r"--set augment={}: expected a list in JSON, like the preset's \[{\"angle\": 0.3, .*}\]$",
+    "supervision.schedule.milestones=3": r"expected a list in JSON, perhaps \[\]",
+}
+BAD_CONTRAST = {
+    "model.directions={}": r"expected a list in JSON, like the preset's \[\[\"joint\", \"motion\"\], .*, \.\.\.\]",
+    "model.directions=none": 'model.directions="none": expected a list in JSON',
+    'model.directions=[["joint","hand"]]': "hand not in literal",
+    'model.directions=[["joint"]]': "Not enough values",
+    "model.frozen=bone": 'model.frozen="bone": expected a list in JSON',
+    'model.frozen=["bone"]': "leave out of directions",
+    "model.weight=-1": "weight -1.0: expected 0 or more",
+    "model.teacher=1e999": "--set model.teacher=1e999: expected a number",
+    'model.network={"heads":4,"joints":25,"frames":32,"drop_path":0.5}': "model.network.drop_path 0.5: pre-training drops no paths",
+    'model.network={"width":64}': "unknown: width",
+    "model.network=gru": "that is a group of values; set one of hidden, layers, direction",
 }
 
 
@@ -166,6 +183,13 @@ BAD_SETTINGS = {
 def test_set_teaches(setting):
     with pytest.raises(UserError, match=BAD_SETTINGS[setting]):
         changed(recipe("mamp", "small", NTU25), {}, [setting])
+
+
+@pytest.mark.parametrize("method", ["cmd", "i2md"])
+@pytest.mark.parametrize("setting", BAD_CONTRAST)
+def test_set_teaches_of_contrast(method, setting):
+    with pytest.raises(UserError, match=BAD_CONTRAST[setting]):
+        changed(recipe(method, "small", NTU25), {}, [setting])
 
 
 @pytest.mark.parametrize("setting", ["model.encoder.heads=3", "model.decoder_width=30"])

@@ -3,7 +3,7 @@
 One step of one small stream leaves a processor idle. `several` runs equal networks (CMD has one a modality) side by side: the products
 with the inputs are one product for all steps, those with the states one batched product a step for all streams of all networks, and
 the gradients of the recurrent weights one product after the last step. Under autocast the products are in low precision, states and gates in
-fp32. On a GPU cuDNN's own recurrence does a stream at a time.
+fp32. On a GPU cuDNN's own recurrence does a stream at a time, in fp32 or TF32 whatever autocast says.
 """
 
 from __future__ import annotations
@@ -93,13 +93,16 @@ def several(networks: Sequence[TwoStreamGRU], xs: Sequence[Tensor]) -> list[Tens
 
 def _library(network: TwoStreamGRU, x: Tensor, both: bool) -> Tensor:
     """PyTorch's recurrence, a stream at a time."""
-    start = x.new_zeros(1, x.shape[0], network.hidden)
-    for layer in range(network.layers):
-        outputs = []
-        for back, weights in zip((False, both), network.weights(layer), strict=True):
-            y, _ = torch.gru(x.flip(1) if back else x, start, weights, True, 1, 0.0, network.training, False, True)
-            outputs.append(y.flip(1) if back else y)
-        x = torch.cat(outputs, -1)
+    # under autocast PyTorch runs cuDNN's in float16, also where bfloat16 was asked for, and unscaled gradients vanish in it
+    with torch.autocast(x.device.type, enabled=False):
+        x = x.float()
+        start = x.new_zeros(1, x.shape[0], network.hidden)
+        for layer in range(network.layers):
+            outputs = []
+            for back, weights in zip((False, both), network.weights(layer), strict=True):
+                y, _ = torch.gru(x.flip(1) if back else x, start, weights, True, 1, 0.0, network.training, False, True)
+                outputs.append(y.flip(1) if back else y)
+            x = torch.cat(outputs, -1)
     return x
 
 

@@ -10,6 +10,7 @@ Their "bidirectional" GRU is stepped a frame at a time and so runs forward in bo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from ..data.batches import ViewBatch
 from ..errors import unknown
-from ..nn.contrast import enqueue, follow, info_nce, logits_of, near, taught, unit_columns
+from ..nn.contrast import enqueue, follow, info_nce, logits_of, near, similarities, taught, unit_columns
 from ..training.method import Losses, Step
 from .encoder import Encoder, TransformerConfig
 from .sequence import MODALITIES, GRUConfig, Modality, Sequential, Stream, features, see, sequence_encoder
@@ -74,6 +75,8 @@ class CMDConfig:
         for name in ("temperature", "teacher", "student"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} {getattr(self, name)}: expected a temperature above 0")
+        if not 0 <= self.weight < math.inf:
+            raise ValueError(f"weight {self.weight}: expected 0 or more")
         if not 0 <= self.momentum <= 1:
             raise ValueError(f"momentum {self.momentum}: expected 0 to 1")
         if len(self.bones) != self.joints:
@@ -83,7 +86,10 @@ class CMDConfig:
                 f"directions {self.directions}: expected different (teacher, student) pairs of {', '.join(MODALITIES)}"
             )
         if set(self.frozen) >= set(MODALITIES) or any(student in self.frozen for _, student in self.directions):
-            raise ValueError(f"frozen {self.frozen}: what is frozen cannot be a student, and something has to learn")
+            raise ValueError(
+                f"frozen {self.frozen}: what is frozen cannot be a student, and something has to learn; "
+                "leave out of directions every (teacher, student) pair that ends in it"
+            )
         if isinstance(self.network, TransformerConfig):
             theirs = (self.network.coordinates, self.network.joints, self.network.frames, self.network.modality)
             if theirs != (self.coordinates, self.joints, self.frames, "joint"):
@@ -161,10 +167,11 @@ class CMD(Encoder):
         """Total and parts, from unit vectors `(B, D)` of each modality; queries of those that learn."""
         c = self.config
         queues = {name: self.queue_of(name)[0] for name in MODALITIES}
-        to_queue = {name: q @ queues[name] for name, q in queries.items()}
+        to_queue = {name: similarities(q, queues[name]) for name, q in queries.items()}
         parts = {f"contrast_{n}": info_nce(logits_of(q, keys[n], to_queue[n], c.temperature)) for n, q in queries.items()}
         total = sum(parts.values(), torch.zeros((), device=queues["joint"].device))
-        teachers = {name: keys[name] @ queues[name] for name in MODALITIES if any(name == teacher for teacher, _ in c.directions)}
+        teaching = {teacher for teacher, _ in c.directions}
+        teachers = {name: similarities(keys[name], queues[name]) for name in MODALITIES if name in teaching}
         for (teacher, student), part in distil(c.directions, teachers, to_queue, c).items():
             parts[f"{teacher}_to_{student}"] = part
             total = total + c.weight * part

@@ -125,11 +125,16 @@ def make_task(trained: Trained, store: Store, split: str, part: Part = "test") -
     """The store's clips, prepared as the run prescribes, with a split; for ``validation`` without the test clips.
 
     Raises:
-        UserError: unknown split, another skeleton, or clips without labels.
+        UserError: unknown split, another skeleton, no clips to score, or clips without labels.
     """
     check_fits(trained, store)
     whole = split_of(store, split)
     own = part_of(whole, part)
+    if not len(own.test):
+        raise UserError(
+            f"{store.folder}: split {split}: of {len(whole.train)} training clips none validate, so there is nothing to score; "
+            "use more clips, or --part test"
+        )
     used = np.concatenate([own.train, own.test])
     if (store.labels[used] < 0).any():
         raise UserError(
@@ -233,7 +238,7 @@ def _check_alike(runs: Sequence[Trained], store: Store) -> None:
 
 
 def _check_pairs(runs: Sequence[Trained], fuse: Sequence[Trained]) -> None:
-    """Raises UserError unless the runs to fuse pair with the others in order."""
+    """Raises UserError unless the runs to fuse pair with the others in order, and are others."""
     if len(runs) != len(fuse):
         raise UserError(f"--fuse: {len(fuse)} runs for {len(runs)}; give one for each, in the same order")
     for one, other in zip(runs, fuse, strict=True):
@@ -242,6 +247,8 @@ def _check_pairs(runs: Sequence[Trained], fuse: Sequence[Trained]) -> None:
                 f"--fuse {other.folder}: has seed {other.seed}, but is paired with {one.folder} of seed {one.seed}; "
                 "give runs of the same seeds in the same order"
             )
+        if one.folder.resolve() == other.folder.resolve():
+            raise UserError(f"--fuse {other.folder}: is paired with itself; give a run of another method")
 
 
 Key = tuple[str, str, str | None]

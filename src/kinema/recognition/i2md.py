@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.batches import ViewBatch
-from ..nn.contrast import enqueue, follow, info_nce, logits_of, near, unit_columns
+from ..nn.contrast import enqueue, follow, info_nce, logits_of, near, similarities, unit_columns
 from ..training.method import Losses, Step
 from .cmd import CMD, SUFFIX, CMDConfig, distil, unit
 from .sequence import MODALITIES, Modality, head
@@ -106,6 +106,11 @@ class I2MD(CMD):
             self.add_module(f"cluster_k{SUFFIX[name]}", deepcopy(query).requires_grad_(False))
             self.register_buffer(f"queue_cluster{SUFFIX[name]}", unit_columns(config.dim, config.queue))
 
+    def taken_over(self) -> tuple[str, ...]:
+        """See `Encoder.taken_over`: a frozen modality that teaches at the level of clusters does so by the head it had."""
+        teaching = [name for name in self.config.frozen if any(teacher == (name, "cluster") for teacher, _ in self.lessons)]
+        return (*super().taken_over(), *(f"cluster_{side}{SUFFIX[name]}." for name in teaching for side in "qk"))
+
     def query_head(self, modality: str, level: Level) -> nn.Module:
         """The head of a branch that learns: features `(B, W)` -> `(B, D)`."""
         return self.query(modality).fc if level == "instance" else getattr(self, f"cluster_q{SUFFIX[modality]}")
@@ -133,8 +138,8 @@ class I2MD(CMD):
     def losses(self, queries: dict[Branch, Tensor], keys: dict[Branch, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Total and parts, from unit vectors `(B, D)` of each branch; queries of those that learn."""
         c, queues = self.config, {branch: self.queued(*branch) for branch in keys}
-        asked = {branch: q @ queues[branch] for branch, q in queries.items()}  # similarities (B, K) to the branch's own queue
-        held = {branch: k @ queues[branch] for branch, k in keys.items()}
+        asked = {branch: similarities(q, queues[branch]) for branch, q in queries.items()}  # `(B, K)`, to the branch's own queue
+        held = {branch: similarities(k, queues[branch]) for branch, k in keys.items()}
         terms: list[Term] = []
         for (name, level), q in queries.items():
             own, others = keys[name, level], asked[name, level]

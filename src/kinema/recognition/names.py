@@ -19,7 +19,7 @@ class Measure:
 
     Attributes:
         meaning: for tables. kind: what is done.
-        weights: of the network: ``trained``, ``random`` (as the run began), or ``raw``: prepared positions without a network.
+        weights: of the network: ``trained``, ``random`` (fresh, of the run's seed), or ``raw``: prepared positions without a network.
         streams: ``first``, ``all`` (late fusion), or the name of one.
         labels: share of the training clips that keep their label.
     """

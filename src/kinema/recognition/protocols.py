@@ -315,8 +315,9 @@ def train_classifier(
         **shared,
     )
     stage = Stage(protocol, model, source, how.epochs, how.optimiser, how.schedule)
-    # the first weights are part of what the folder holds: another encoder must not find this one's classifier there
+    # first weights and clips are part of what the folder holds: another encoder, or a store built anew, must not find this classifier there
     config = {"protocol": protocol, "task": task.name, "seed": seed, "rows": digest(rows), "encoder": weights_digest(encoder)}
+    config["clips"] = digest(task.labels[rows], *(task.clips[i].positions for i in rows))
     config["supervision"] = repr(how)  # crop, augmentation, head and decay too: `fit` knows only the optimiser's part
     # on the encoder's own device: `auto` would move the model to a GPU that the caller declined, away from its clips
     fit(
@@ -337,9 +338,12 @@ def train_classifier(
     return _score(protocol, torch.cat(found).cpu().numpy(), task.labels[test], start, rows=len(rows), epochs=how.epochs)
 
 
-def digest(rows: np.ndarray) -> str:
-    """A short hash of an array."""
-    return hashlib.blake2b(np.ascontiguousarray(rows).tobytes(), digest_size=8).hexdigest()
+def digest(*arrays: np.ndarray) -> str:
+    """A short hash of arrays of any shapes, one after the other."""
+    found = hashlib.blake2b(digest_size=8)
+    for array in arrays:
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
 
 
 def weights_digest(encoder: Encoder) -> str:

@@ -75,6 +75,11 @@ class Recipe:
                 raise UserError(
                     f"supervision.drop_path {self.supervision.drop_path}: a recurrent network has no paths to drop, set 0"
                 )
+        network, path = self.network
+        if isinstance(network, TransformerConfig) and network.drop_path:
+            raise UserError(
+                f"{path}.drop_path {network.drop_path}: pre-training drops no paths, set 0; supervision.drop_path is for fine-tuning"
+            )
         if not 0 <= self.probe_views <= 100:
             raise UserError(f"probe_views {self.probe_views}: expected 0 to 100")
         for name, learning in (("", self), ("supervision.", self.supervision)):
@@ -91,6 +96,13 @@ class Recipe:
     def size(self) -> TransformerConfig | CMDConfig:
         """What says how many joints, coordinates and frames the network sees."""
         return self.model.encoder if isinstance(self.model, MAMPConfig) else self.model
+
+    @property
+    def network(self) -> tuple[TransformerConfig | GRUConfig, str]:
+        """What each clip runs through, and where that is, for ``--set``."""
+        return (
+            (self.model.encoder, "model.encoder") if isinstance(self.model, MAMPConfig) else (self.model.network, "model.network")
+        )
 
     @property
     def size_path(self) -> str:

@@ -17,7 +17,7 @@ from ..data.splits import split as split_of
 from ..data.store import Store
 from ..errors import UserError
 from ..motion.skeleton import Skeleton
-from ..training.checkpoint import load_model
+from ..training.checkpoint import load_model, steps
 from ..training.device import device_of
 from ..training.fit import Every, Result, fit
 from ..training.processes import layout
@@ -72,16 +72,20 @@ def pretrain(
     """Trains the method of a recipe on the training rows of a split (all rows without one). Labels are not looked at.
 
     Args:
-        init: a run folder or weights file to begin from instead of random weights; of the same network.
+        init: a run folder or weights file to begin from instead of random weights; of the same network. Of a method with frozen parts
+            these alone are taken from it (`Encoder.taken_over`).
 
     Raises:
-        UserError: see `training.fit.fit` and `data.splits.split`. CheckpointError: `init` holds another network.
+        UserError: see `training.fit.fit` and `data.splits.split`; frozen parts without `init`.
+        CheckpointError: `init` holds another network, or is not there.
     """
     rows = None if split is None else split_of(store, split).train
     _check_size(store, recipe)
     clips = PreparedClips(store, recipe.preparation, rows)
     torch.manual_seed(seed)
     method = build_method(recipe)
+    if not (resume and steps(folder)):  # here and not in `fit`, so that a mistake leaves no run folder
+        _begin(method, init)
     device = device_of(accelerator)
     source = ResidentClips(
         clips,
@@ -102,8 +106,6 @@ def pretrain(
         recipe.optimiser,
         recipe.schedule,
         accumulate=parts(recipe, device.type, layout(devices).count),
-        init_from=init,
-        init_prefixes=() if init is None else method.taken_over(),
         ema=recipe.ema,
     )
     config = {
@@ -131,17 +133,32 @@ def pretrain(
     )
 
 
+def _begin(method: Encoder, init: Path | None) -> None:
+    """Takes over what a run is begun from."""
+    taken = method.taken_over()
+    if init is not None:
+        for prefix in taken or ("",):
+            load_model(init, method, prefix=prefix)
+    elif taken:
+        raise UserError("model.frozen: what is frozen would teach by random weights; name the run that it is from with --init")
+
+
 def _check_size(store: Store, recipe: Recipe) -> None:
     """Raises UserError unless the network of a recipe can read the store's clips."""
     size, path = recipe.size, recipe.size_path
     if size.joints != len(store.skeleton):
         raise UserError(f"{path}.joints is {size.joints}, but {store.folder} has {len(store.skeleton)} ({store.skeleton.name})")
-    found = store.clip(0).positions.shape[-1] if len(store) else size.coordinates
-    if size.coordinates != found:
+    found = _coordinates(store)
+    if found not in (None, size.coordinates):
         advice = f"--set {path}.coordinates={found}" + (
             " --set augment=[] --set supervision.augment=[] --set preparation.yaw=false" if found == 2 else ""
         )
         raise UserError(f"{store.folder} has {found} coordinates a joint, the recipe expects {size.coordinates}: add {advice}")
+
+
+def _coordinates(store: Store) -> int | None:
+    """`C` of a store's clips, None if it has none."""
+    return store.clip(0).positions.shape[-1] if len(store) else None
 
 
 def open_run(folder: Path) -> Trained:
@@ -173,4 +190,6 @@ def check_fits(trained: Trained, store: Store) -> None:
             f"{trained.folder}: trained on {trained.skeleton.name} ({len(trained.skeleton)} joints), "
             f"but {store.folder} holds {store.skeleton.name} ({len(store.skeleton)} joints)"
         )
-    _check_size(store, trained.recipe)
+    found, expected = _coordinates(store), trained.recipe.size.coordinates
+    if found not in (None, expected):
+        raise UserError(f"{trained.folder}: trained on {expected} coordinates a joint, but {store.folder} has {found}")

@@ -108,7 +108,7 @@ class RecurrentEncoder(nn.Module):
 class TransformerEncoder(nn.Module):
     """A skeleton transformer, the mean of its tokens, and a head: `(B, T, M, J, C)` -> `(B, D)`. No paper's; an option of CMD here.
 
-    A person who is absent (all zero) does not count in the mean.
+    A person who is absent (all zero) does not count in the mean. Protocols pool `tokens` instead, as they do for MAMP: absent people count.
     """
 
     def __init__(self, network: TransformerConfig, dim: int):

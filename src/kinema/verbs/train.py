@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ..data.store import INDEX, Store
 from ..errors import UserError, unknown
@@ -44,18 +45,28 @@ def changed(base: Recipe, changes: Mapping[str, Any], settings: Sequence[str]) -
             raise UserError(f"--set {path}={new}: expected a number or true/false, like the preset's {json.dumps(place[last])}")
         if isinstance(place[last], dict) and not isinstance(new, dict):
             raise UserError(f"--set {path}={json.dumps(new)}: that is a group of values; set one of {', '.join(place[last])} in it")
+        if isinstance(place[last], list) and not isinstance(new, list):
+            raise UserError(f"--set {path}={json.dumps(new)}: expected a list in JSON, {_example(place[last])}")
         place[last] = new
     return from_json(value, "--set")
 
 
-def _value(text: str) -> Any:
-    """What is set: JSON, or else the text itself (so ``NaN``, which is no JSON, is refused where a number is expected)."""
+def _example(values: Sequence[Any]) -> str:
+    """How a list is written, by the preset's own."""
+    return f"like the preset's {json.dumps(values[:2])[:-1]}{', ...' if len(values) > 2 else ''}]" if values else "perhaps []"
 
-    def refuse(constant: str) -> None:
+
+def _value(text: str) -> Any:
+    """What is set: JSON, or else the text itself (so ``NaN`` and ``1e999`` are refused where a number is expected)."""
+
+    def refuse(constant: str) -> NoReturn:
         raise ValueError(constant)
 
+    def finite(number: str) -> float:
+        return float(number) if math.isfinite(float(number)) else refuse(number)
+
     try:
-        return json.loads(text, parse_constant=refuse)
+        return json.loads(text, parse_constant=refuse, parse_float=finite)
     except (ValueError, RecursionError):
         return text
 

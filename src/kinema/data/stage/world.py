@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...motion.clip import Clip
 from ..store import Store
-from . import stage1
+from . import signs1, stage1
 
 
 def clips(count: int = stage1.SIZE) -> Iterator[tuple[str, Clip]]:
@@ -26,3 +26,21 @@ def write(folder: Path, count: int = stage1.SIZE, *, overwrite: bool = False) ->
         UserError: `folder` is in the way, or the disk is full.
     """
     return Store.write(folder, clips(count), name="stage-1", classes=stage1.CLASSES, overwrite=overwrite)
+
+
+def sign_clips(count: int = signs1.SIZE) -> Iterator[tuple[str, Clip]]:
+    """(id, clip) of the first `count` signs, as `clips` does; the first 96 are of training signers only."""
+    for index in range(count):
+        drawn = signs1.draw(index)
+        sides = [f"{name}_{'test' if tests(drawn) else 'train'}" for name, tests in signs1.SPLITS.items()]
+        clip = signs1.clip(index)
+        yield f"{index:06d}", clip.with_(meta={**clip.meta, "splits": sides})
+
+
+def write_signs(folder: Path, count: int = signs1.SIZE, *, overwrite: bool = False) -> Store:
+    """Writes the first `count` clips of signs-1 as a store.
+
+    Raises:
+        UserError: `folder` is in the way, or the disk is full.
+    """
+    return Store.write(folder, sign_clips(count), name="signs-1", classes=signs1.CLASSES, overwrite=overwrite)
