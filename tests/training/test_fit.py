@@ -330,6 +330,15 @@ def test_compiled_equals_eager(tmp_path, kind, capfd):
     assert "recompile_limit" not in capfd.readouterr().err
 
 
+@pytest.fixture
+def at_a_terminal():
+    """Ctrl-C as Python handles it there; a shell that runs tests in the background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("at_a_terminal")
 def test_first_signal_saves_second_acts(tmp_path):
     calm = stage()
     run(tmp_path / "whole", calm)
