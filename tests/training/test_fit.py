@@ -295,13 +295,13 @@ def test_init_from_with_a_prefix(tmp_path):
             super().__init__()
             self.head = torch.nn.Linear(8, 2)
 
-    second = stage(method=Other(), init_from=tmp_path / "a", init_prefixes=("encoder.",), freeze=("encoder.*",), epochs=1)
+    second = stage(method=Other(), init_from=tmp_path / "a", init_prefix="encoder.", freeze=("encoder.*",), epochs=1)
     run(tmp_path / "b", second)
     assert torch.equal(second.method.encoder.weight, first.method.encoder.weight)
     with pytest.raises(CheckpointError, match=r"made for another model: 2 misshapen: head\.weight"):
         run(tmp_path / "c", stage(method=Other(), init_from=tmp_path / "a"))
     with pytest.raises(UserError, match="without init_from"):
-        stage(init_prefixes=("encoder.",))
+        stage(init_prefix="encoder.")
 
 
 def test_bfloat16_learns_and_keeps_float32_weights(tmp_path):

@@ -23,6 +23,7 @@ from .fusion import fused_probe
 from .names import ALL, FIRST, FUSED, MEANING, MEASURES, PROTOCOLS, Measure, Weights, check_names, chosen
 from .protocols import Decisions, Score, Task, linear_decisions, linear_score, mean_decisions
 from .published import PUBLISHED_LINEAR, lasting
+from .recipes import METHODS
 from .run import Trained, check_fits
 
 Part = Literal["test", "validation"]
@@ -222,7 +223,7 @@ def evaluate(
 
 def streams_of(trained: Trained) -> tuple[str, ...]:
     """Names of the networks inside a run's encoder that can be used apart."""
-    return trained.encoder(weights=False).streams
+    return METHODS[trained.recipe.method].streams
 
 
 def _check_alike(runs: Sequence[Trained], store: Store) -> None:
@@ -289,21 +290,9 @@ class Features:
         return self._tables[key]
 
     def _seen(self, trained: Trained, weights: Weights, stream: str | None) -> np.ndarray:
-        encoder, recipe = trained.encoder(weights=weights == "trained"), trained.recipe
-        table = protocols.features(
-            (encoder if stream is None else encoder.stream(stream)).to(self.device),
-            self.task.clips,
-            pooling=recipe.pooling,
-            crop=recipe.crop,
-            views=recipe.probe_views,
-            precision=recipe.precision,
-        )
-        if not np.isfinite(table).all():
-            raise UserError(
-                f"{trained.folder}: with its {weights} weights the features of some clips are not finite; "
-                "did the training diverge? Train again with a lower rate (--lr), or in full precision (--precision 32)"
-            )
-        return table
+        encoder = trained.encoder(weights=weights == "trained")
+        part = encoder if stream is None else encoder.stream(stream)
+        return trained.features(part.to(self.device), self.task.clips, weights=weights)
 
 
 def _measure(name: str, measure: Measure, trained: Trained, cache: Features, folder: Path, epochs: int | None) -> Score:

@@ -34,17 +34,8 @@ def embed(trained: Trained, clips: Sequence[Clip], *, device: str = "cpu", pooli
                 f"{clip.source}: {clip.skeleton.name} ({len(clip.skeleton)} joints), "
                 f"but {trained.folder} was trained on {trained.skeleton.name} ({len(trained.skeleton)} joints)"
             )
-    recipe = trained.recipe
-    prepared = [prepare(clip, recipe.preparation) for clip in clips]
-    encoder = trained.encoder().to(device)
-    return protocols.features(
-        encoder,
-        prepared,
-        pooling=pooling or recipe.pooling,
-        crop=recipe.crop,
-        views=recipe.probe_views,
-        precision=recipe.precision,
-    )
+    prepared = [prepare(clip, trained.recipe.preparation) for clip in clips]
+    return trained.features(trained.encoder().to(device), prepared, pooling=pooling)
 
 
 def save_features(path: Path, features: np.ndarray, names: Sequence[str], labels: Sequence[int]) -> None:

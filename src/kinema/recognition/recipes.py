@@ -30,6 +30,8 @@ from .sequence import GRUConfig
 MOST_EPOCHS = 1e6
 MODELS: dict[str, type] = {"mamp": MAMPConfig, "cmd": CMDConfig, "i2md": I2MDConfig}
 """What each method is configured by."""
+METHODS: dict[str, type[Encoder]] = {"mamp": MAMP, "cmd": CMD, "i2md": I2MD}
+"""What each method is; `build_method` makes one."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,7 @@ def retrieve(
         part = encoder if name is None else encoder.stream(name)
         table = store_features(trained, encoder, part, name, store, say)
         # a clip of the store is compared by the features it has there: random crops are drawn by row
-        wanted = table[own[0]] if own else _features(trained, part, [prepared])[0]
+        wanted = table[own[0]] if own else trained.features(part, [prepared])[0]
         mean, spread = table[searched].mean(0), table[searched].std(0) + 1e-6
         total += cosine((wanted - mean) / spread, (table[others] - mean) / spread)
     similarity = total / len(names)
@@ -168,24 +168,6 @@ def _neighbour(store: Store, row: int, similarity: float) -> Neighbour:
     return Neighbour(row, entry.id, similarity, clip.label, clip.label_name, entry.source)
 
 
-def _features(trained: Trained, encoder: Encoder, clips: Sequence[Clip]) -> np.ndarray:
-    """Features `(N, D)` of prepared clips, as the protocols take them.
-
-    Raises:
-        UserError: some are not finite.
-    """
-    recipe = trained.recipe
-    table = protocols.features(
-        encoder, clips, pooling=recipe.pooling, crop=recipe.crop, views=recipe.probe_views, precision=recipe.precision
-    )
-    if not np.isfinite(table).all():
-        raise UserError(
-            f"{trained.folder}: the features of some clips are not finite; did the training diverge? "
-            "Train again with a lower rate (--lr), or in full precision (--precision 32)"
-        )
-    return table
-
-
 def store_features(
     trained: Trained, whole: Encoder, part: Encoder, name: str | None, store: Store, say: Callable[[str], None] = silent
 ) -> np.ndarray:
@@ -206,7 +188,7 @@ def store_features(
         except ValueError as error:
             say(f"{path}: {error}; computed again")
     say(f"computing features of {len(store)} clips" + (f" ({name})" if name else ""))
-    table = _features(trained, part, PreparedClips(store, trained.recipe.preparation))
+    table = trained.features(part, PreparedClips(store, trained.recipe.preparation))
     try:
         with atomic_file(path) as temporary:
             safetensors.numpy.save_file({"features": table}, temporary, {SEAL: f"{key}:{_sha256(table)}"})

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from .. import __version__
@@ -16,13 +17,16 @@ from ..data.prepared import PreparedClips
 from ..data.splits import split as split_of
 from ..data.store import Store
 from ..errors import UserError
+from ..motion.clip import Clip
 from ..motion.skeleton import Skeleton
 from ..training.checkpoint import load_model, steps
 from ..training.device import device_of
 from ..training.fit import Every, Result, fit
 from ..training.processes import layout
 from ..training.stage import Stage
+from . import protocols
 from .encoder import Encoder
+from .protocols import Pooling
 from .recipes import Recipe, build_method, from_json, parts, to_json
 
 
@@ -51,6 +55,24 @@ class Trained:
         if weights:
             load_model(self.folder, method)
         return method
+
+    def features(
+        self, encoder: Encoder, clips: Sequence[Clip], *, pooling: Pooling | None = None, weights: str = "trained"
+    ) -> np.ndarray:
+        """Features `(N, D)` float32 of prepared clips, as the recipe takes them; `encoder` is the run's or a stream of it.
+
+        Raises:
+            UserError: some are not finite; `weights` says whose they are.
+        """
+        r = self.recipe
+        how = {"crop": r.crop, "views": r.probe_views, "precision": r.precision}
+        table = protocols.features(encoder, clips, pooling=pooling or r.pooling, **how)
+        if not np.isfinite(table).all():
+            raise UserError(
+                f"{self.folder}: with its {weights} weights the features of some clips are not finite; "
+                "did the training diverge? Train again with a lower rate (--lr), or in full precision (--precision 32)"
+            )
+        return table
 
 
 def pretrain(

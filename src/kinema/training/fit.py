@@ -215,8 +215,7 @@ class _Run:
             checkpoint.restore(start, stage.method)
             stage.source.load_state_dict({**start.state.source, **start.under("source.")})
         elif stage.init_from is not None:
-            for prefix in stage.init_prefixes or ("",):
-                checkpoint.load_model(stage.init_from, stage.method, prefix=prefix)
+            checkpoint.load_model(stage.init_from, stage.method, prefix=stage.init_prefix)
         options = {"seed": stage_seed(self.seed, number), "compile": self.compile}
         with updating(self.fabric, self.processes, stage, **options) as update:
             update.skipped, update.consecutive = self.skipped, self.consecutive

@@ -29,7 +29,7 @@ class Stage:
         accumulate: parts that each process cuts its rows into; memory for time. Layers that look at the whole batch
             (batch normalisation) see one part at a time.
         init_from: a checkpoint (folder, run folder or ``.safetensors`` file) whose weights are loaded before the first step.
-        init_prefixes: load only the names that begin so (``encoder.``), and demand exactly those; none: all.
+        init_prefix: load only the names that begin so (``encoder.``), and demand exactly those.
         ema: decay of an average of the weights, kept in the checkpoint beside them; None for no average.
 
     Raises:
@@ -45,7 +45,7 @@ class Stage:
     freeze: tuple[str, ...] = ()
     accumulate: int = 1
     init_from: Path | None = None
-    init_prefixes: tuple[str, ...] = ()
+    init_prefix: str = ""
     ema: float | None = None
 
     def __post_init__(self) -> None:
@@ -55,8 +55,8 @@ class Stage:
             raise UserError(f"stage {self.name}: accumulate {self.accumulate}: expected 1 or more")
         if self.ema is not None and not 0 <= self.ema < 1:
             raise UserError(f"stage {self.name}: ema {self.ema}: expected a decay in [0, 1), for instance 0.999")
-        if self.init_prefixes and self.init_from is None:
-            raise UserError(f"stage {self.name}: init_prefixes {self.init_prefixes} without init_from: name the checkpoint too")
+        if self.init_prefix and self.init_from is None:
+            raise UserError(f"stage {self.name}: init_prefix {self.init_prefix!r} without init_from: name the checkpoint too")
 
     @property
     def steps(self) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from ..errors import UserError
 from ..files import atomic_file
 from ..motion.clip import Clip
 from ..motion.skeleton import Skeleton
+from .film import write_film
 from .scene import Scene, look, nice
 
 LEFT = ((0, 98, 163), (72, 170, 224))
@@ -251,28 +251,10 @@ def save_mp4(clip: Clip, path: Path, fps: float | None = None, size: tuple[int, 
     Raises:
         UserError: FFmpeg refuses to encode.
     """
-    import av
-    from av.error import FFmpegError
-
-    codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
-    if codec == "mpeg4":
+    codec = write_film(_images(clip, look(clip), range(clip.frames), size), path, _rate(clip, fps), "try a GIF")
+    if codec != "h264":
         logging.getLogger(__name__).warning("%s: written as MPEG-4 part 2, because FFmpeg has no H.264 encoder here", path)
-    rate = Fraction(_rate(clip, fps)).limit_denominator(1001)
-    width, height = (side - side % 2 for side in size)  # yuv420p halves the colours, so sides must be even
-    scene = look(clip)
-    with atomic_file(Path(path)) as temporary:
-        try:
-            with av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as container:
-                stream = container.add_stream(codec, rate=rate)
-                stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"  # pyright: ignore[reportAttributeAccessIssue]
-                stream.options = {"crf": "18"} if codec == "libx264" else {"qscale": "3"}  # pyright: ignore[reportAttributeAccessIssue]
-                stream.codec_context.thread_count = 1  # the same bytes on every machine
-                for image in _images(clip, scene, range(clip.frames), (width, height)):
-                    container.mux(stream.encode(av.VideoFrame.from_image(image)))  # pyright: ignore[reportAttributeAccessIssue]
-                container.mux(stream.encode(None))  # pyright: ignore[reportAttributeAccessIssue]
-        except FFmpegError as error:
-            raise UserError(f"{path}: FFmpeg could not write this film ({error}); try a GIF") from error
-    return "h264" if codec == "libx264" else codec
+    return codec
 
 
 def _rate(clip: Clip, fps: float | None) -> float:

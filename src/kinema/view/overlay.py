@@ -5,20 +5,17 @@ Blue is the person's left, orange the right, grey the midline, as in stick figur
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from fractions import Fraction
+from collections.abc import Iterable
 from pathlib import Path
 
-import av
 import numpy as np
-from av.error import FFmpegError
-from av.video.stream import VideoStream
 from PIL import Image, ImageDraw
 
 from ..errors import UserError
 from ..files import atomic_file
 from ..motion.clip import Clip
 from .figure import LEFT, MIDDLE, RIGHT, sides
+from .film import write_film
 
 SHEET_FRAMES, SHEET_COLUMNS, SHEET_SIDE = 8, 4, 480
 """A contact sheet: so many frames, so many in a row, whose longer side has so many pixels."""
@@ -107,29 +104,5 @@ def save_film(images: Iterable[np.ndarray], clip: Clip, path: Path) -> str:
     Raises:
         UserError: a clip that is not 2-D in pixels, no image, or FFmpeg refuses to encode.
     """
-    codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
-    pictures = _even(draw_over(image, clip, frame) for frame, image in zip(range(clip.frames), images, strict=False))
-    first = next(pictures, None)
-    if first is None:
-        raise UserError(f"{path}: the video has no frame to draw over")
-    with atomic_file(Path(path)) as temporary:
-        try:
-            with av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as container:
-                stream = container.add_stream(codec, rate=Fraction(clip.fps).limit_denominator(1001))
-                assert isinstance(stream, VideoStream)
-                (stream.width, stream.height), stream.pix_fmt = first.size, "yuv420p"
-                stream.options = {"crf": "20"} if codec == "libx264" else {"qscale": "3"}
-                container.mux(stream.encode(av.VideoFrame.from_image(first)))
-                for picture in pictures:
-                    container.mux(stream.encode(av.VideoFrame.from_image(picture)))
-                container.mux(stream.encode(None))
-        except FFmpegError as error:
-            raise UserError(f"{path}: FFmpeg could not write this film ({error}); try --overlay with a .png") from error
-    return "h264" if codec == "libx264" else codec
-
-
-def _even(pictures: Iterator[Image.Image]) -> Iterator[Image.Image]:
-    """With even sides, as yuv420p wants them: an odd one loses a line (or, of a single line, gains one)."""
-    for picture in pictures:
-        width, height = (max(2, side - side % 2) for side in picture.size)
-        yield picture if picture.size == (width, height) else picture.crop((0, 0, width, height))
+    drawn = (draw_over(image, clip, frame) for frame, image in zip(range(clip.frames), images, strict=False))
+    return write_film(drawn, path, clip.fps, "try --overlay with a .png")

@@ -14,12 +14,13 @@ from functools import lru_cache
 
 import numpy as np
 
-from ...errors import UserError, unknown
+from ...errors import UserError
 from ...motion.clip import Clip
 from ...motion.keypoints import SIGN49
 from . import estimator
 from .curves import ease
 from .hands import PALM_CENTRE, SHAPES, local_hand, place_hand
+from .parts import parts
 from .signer import SIGNERS, Signer, signer
 from .signs import MOVEMENTS, PALMS, PLACES, SIGNS, TURN, Movement, Sign
 from .streams import stream
@@ -282,10 +283,4 @@ def split(name: str) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         UserError: no split of this name.
     """
-    if name not in SPLITS:
-        raise unknown("split", name, SPLITS)
-    test = np.array([SPLITS[name](draw(i)) for i in range(SIZE)])
-    parts = np.flatnonzero(~test), np.flatnonzero(test)
-    for part in parts:
-        part.flags.writeable = False
-    return parts
+    return parts(name, SPLITS, draw, SIZE)

@@ -22,6 +22,7 @@ from ...motion.skeletons import SMPL22
 from . import captions as words
 from .body import SUBJECTS, body
 from .compose import FPS, Performance, Person, Timeline, playable, rest_posture
+from .parts import parts
 from .sensor import sensor as see
 from .streams import stream
 from .table import ACTIONS
@@ -323,10 +324,4 @@ def split(name: str) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         UserError: no split of this name.
     """
-    if name not in SPLITS:
-        raise unknown("split", name, SPLITS)
-    test = np.array([SPLITS[name](draw(i)) for i in range(SIZE)])
-    parts = np.flatnonzero(~test), np.flatnonzero(test)
-    for part in parts:
-        part.flags.writeable = False
-    return parts
+    return parts(name, SPLITS, draw, SIZE)

@@ -8,15 +8,14 @@ from pathlib import Path
 from ...motion.clip import Clip
 from ..store import Store
 from . import signs1, stage1
+from .parts import sides
 
 
 def clips(count: int = stage1.SIZE) -> Iterator[tuple[str, Clip]]:
     """(id, clip) of the first `count` clips as a sensor saw them; each carries its side of every split in `meta["splits"]`."""
     for index in range(count):
-        drawn = stage1.draw(index)
-        sides = [f"{name}_{'test' if tests(drawn) else 'train'}" for name, tests in stage1.SPLITS.items()]
         clip = stage1.clip(index)
-        yield f"{index:06d}", clip.with_(meta={**clip.meta, "splits": sides})
+        yield f"{index:06d}", clip.with_(meta={**clip.meta, "splits": sides(stage1.draw(index), stage1.SPLITS)})
 
 
 def write(folder: Path, count: int = stage1.SIZE, *, overwrite: bool = False) -> Store:
@@ -31,10 +30,8 @@ def write(folder: Path, count: int = stage1.SIZE, *, overwrite: bool = False) ->
 def sign_clips(count: int = signs1.SIZE) -> Iterator[tuple[str, Clip]]:
     """(id, clip) of the first `count` signs, as `clips` does; the first 96 are of training signers only."""
     for index in range(count):
-        drawn = signs1.draw(index)
-        sides = [f"{name}_{'test' if tests(drawn) else 'train'}" for name, tests in signs1.SPLITS.items()]
         clip = signs1.clip(index)
-        yield f"{index:06d}", clip.with_(meta={**clip.meta, "splits": sides})
+        yield f"{index:06d}", clip.with_(meta={**clip.meta, "splits": sides(signs1.draw(index), signs1.SPLITS)})
 
 
 def write_signs(folder: Path, count: int = signs1.SIZE, *, overwrite: bool = False) -> Store:
