@@ -34,7 +34,7 @@ from kinema.data.batches import ViewBatch
 from kinema.motion.skeletons import NTU25
 from kinema.nn.recurrent import TwoStreamGRU, several
 from kinema.recognition.cmd import CMD, CMDConfig
-from kinema.recognition.recipes import cmd_paper_ntu
+from kinema.recognition.presets import cmd_paper_ntu
 from kinema.recognition.sequence import MODALITIES, GRUConfig, Modality, RecurrentEncoder
 from kinema.training.method import Losses, Method, Step
 from kinema.training.processes import Processes

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from kinema.data.batches import ClipBatch
 from kinema.motion.skeletons import NTU25
 from kinema.recognition.mamp import MAMP, MAMPConfig
-from kinema.recognition.recipes import fast, paper_ntu60
+from kinema.recognition.presets import fast, paper_ntu60
 from kinema.training.method import Step, decay_groups
 from kinema.training.update import compiled_step
 

@@ -72,7 +72,8 @@ def measure_stream(folder: Path) -> dict[str, float]:
     import torch
 
     from kinema.data.augment import Rotate
-    from kinema.data.batches import Crop, ResidentClips
+    from kinema.data.batches import ResidentClips
+    from kinema.data.pieces import Crop
     from kinema.data.store import Store
     from kinema.training.method import Step
 

@@ -30,6 +30,7 @@ from kinema.verbs import about
 VERBS = {
     "data list": [],
     "data build": ["--dataset", "--format", "--index", "--out", "--overwrite", "--skeleton", "--strict", "--workers"],
+    "data stage": ["--clips", "--out", "--overwrite"],
     "data check": ["--strict"],
     "show": ["--clip", "--out", "--skeleton"],
     "pose": ["--fps", "--out", "--overlay"],
@@ -40,6 +41,9 @@ VERBS = {
     "evaluate": ["--accelerator", "--data", "--epochs", "--fuse", "--out", "--part", "--protocols", "--split"],
     "embed": ["--accelerator", "--out"],
     "retrieve": ["--accelerator", "--clip", "--data", "--json", "--out", "--run", "--stream", "--top"],
+    "recognize": [
+        *("--accelerator", "--clip", "--hop", "--json", "--live", "--out", "--person", "--run", "--top", "--window"),
+    ],
     "import-weights": ["--out", "--preset", "--skeleton"],
     "demo": ["--out"],
     "papers": [],
@@ -138,7 +142,7 @@ def test_the_installed_command(tmp_path):
     [
         ("trian", "unknown verb 'trian': did you mean train?"),
         ("data lst", "unknown verb of kinema data 'lst': did you mean list?"),
-        ("data", r"Expected one of \{list, build, check\}"),
+        ("data", r"Expected one of \{list, build, stage, check\}"),
         ("train", "Missing from kinema train: .*--data"),
         ("train mamp --data x --out y --epoch 3", "unknown option of kinema train '--epoch': did you mean --epochs"),
         ("train mamp --data x --out y --epochs many", "--epochs many: expected FLOAT; see kinema train --help"),
@@ -158,6 +162,10 @@ def test_the_installed_command(tmp_path):
         ("data build x --out y --workers 0", "--workers 0: expected 1 or more"),
         ("data build x --out y --dataset nwucla", "unknown data set 'nwucla': did you mean nw-ucla"),
         ("data build x --out y", "x: no such file or folder"),
+        ("data stage stage-2 --out y", "unknown world of the stage 'stage-2': did you mean stage-1"),
+        ("data stage signs-1", "--out"),
+        ("data stage signs-1 --out y --clips 0", "--clips 0: signs-1 has 3456 clips; expected 1 to 3456"),
+        ("data stage signs-1 --out y --clips 3457", "--clips 3457: signs-1 has 3456 clips; expected 1 to 3456"),
         ("data check x", "x: no store here"),
         ("train mamp --data x --out y", "x: no store here"),
         ("train mamp --data x --out y --max-steps 0", "--max-steps 0: expected 1 or more"),

@@ -20,9 +20,23 @@ from tyro.conf import Positional, UseAppendAction
 
 from .errors import UserError, unknown
 
-VERBS = ("data", "show", "pose", "train", "evaluate", "embed", "retrieve", "import-weights", "demo", "papers", "doctor")
+VERBS = (
+    "data",
+    "show",
+    "pose",
+    "train",
+    "finetune",
+    "evaluate",
+    "embed",
+    "retrieve",
+    "recognize",
+    "import-weights",
+    "demo",
+    "papers",
+    "doctor",
+)
 """The public verbs; a test freezes them."""
-DATA_VERBS = ("list", "build", "check")
+DATA_VERBS = ("list", "build", "stage", "check")
 PARAMETERS: dict[str, list[str]] = {}
 """Options of every verb, as they are typed."""
 
@@ -87,6 +101,21 @@ def data_build(
     from .verbs import data as data_verb
 
     data_verb.build_store(source, out, dataset, format, index, skeleton, workers, strict, overwrite)
+
+
+@verb("stage", data_app)
+def data_stage(name: Positional[str], out: Path, clips: int | None = None, overwrite: bool = False) -> None:
+    """Write a world of synthetic people, which are made from a seed, as a store.
+
+    Args:
+        name: stage-1, whole bodies that act, or signs-1, people who sign.
+        out: the store to make, a folder.
+        clips: only so many, the first ones; default: all.
+        overwrite: replace the store that is there.
+    """
+    from .verbs import data as data_verb
+
+    data_verb.stage_store(name, out, clips, overwrite)
 
 
 @verb("check", data_app)
@@ -169,10 +198,11 @@ def train(
     """Pre-train an encoder on a store.
 
     Args:
-        method: which paper: mamp, cmd or i2md.
+        method: which paper: mamp, cmd, i2md or masa.
         data: the store.
         out: the run folder to make.
-        preset: small; of mamp also fast, paper-ntu60, paper-ntu120, paper-pku; of cmd and i2md also paper-ntu, paper-pku.
+        preset: small; of mamp also fast, paper-ntu60, paper-ntu120, paper-pku; of cmd and i2md also paper-ntu, paper-pku; of these three
+            also signs, for poses with hands; of masa also code, paper.
         split: train on the training clips of this split only; default: on all clips.
         seed: of every random draw.
         epochs: instead of the preset's.
@@ -197,6 +227,39 @@ def train(
         method, preset, data, out, split, seed, {k: v for k, v in changes.items() if v is not None}, set, init, accelerator, devices,
         max_steps, checkpoint_minutes, resume, tensorboard,
     )  # fmt: skip
+
+
+@verb("finetune")
+def finetune(
+    run: Positional[Path],
+    data: Path,
+    out: Path,
+    split: str | None = None,
+    seed: int | None = None,
+    epochs: int | None = None,
+    frozen: bool = False,
+    scratch: bool = False,
+    set: Annotated[tuple[str, ...], UseAppendAction] = (),
+    accelerator: Device = "auto",
+) -> None:
+    """Train a classifier on a pre-trained encoder and keep it, for `kinema recognize`. Said again, it goes on where it stopped.
+
+    Args:
+        run: the run folder of the encoder.
+        data: a store with labels.
+        out: the run folder to make.
+        split: train on its training clips and score its test clips, by clip and by class, at one and at five guesses; default: train on
+            all clips.
+        seed: of every random draw; default: the run's.
+        epochs: instead of the recipe's.
+        frozen: leave the encoder as it is and train the head alone.
+        scratch: begin from random weights.
+        set: a value of the recipe's supervision, for instance --set supervision.optimiser.lr=0.001; may be repeated.
+        accelerator: where to run.
+    """
+    from .verbs import finetune as finetune_verb
+
+    finetune_verb.finetune(run, data, out, split, seed, epochs, frozen, scratch, set, accelerator)
 
 
 @verb("evaluate")
@@ -280,12 +343,49 @@ def retrieve(
     retrieve_verb.retrieve(file, data, run, clip, top, stream, out, json, accelerator)
 
 
+@verb("recognize")
+def recognize(
+    file: Positional[Path | None] = None,
+    *,
+    run: Path,
+    clip: int = 0,
+    top: int = 5,
+    window: float | None = None,
+    hop: float | None = None,
+    person: int | None = None,
+    out: Path | None = None,
+    json: bool = False,
+    live: bool = False,
+    accelerator: Device = "auto",
+) -> None:
+    """Name the action or sign in a motion file or a video, by a trained classifier; of a long one, what is when.
+
+    A video needs MediaPipe, which is not installed by default: docs/pose.md.
+
+    Args:
+        file: any motion file, zip, folder or store that `kinema show` reads, or a video; a bare array has the joints of the run.
+        run: the run folder of a classifier, made by `kinema finetune`.
+        clip: which clip of the file is meant, from 0.
+        top: how many classes to give.
+        window: seconds that are looked at at once; default: all, or of a long file as much as the classifier was trained on.
+        hop: seconds from one window to the next; default: a quarter of the window, and live 1/8 s.
+        person: look at this person of the file alone, from 0.
+        out: draw the classes over time to this .png; default: beside where you are, named after the file, if it is long.
+        json: print JSON alone, and draw only with --out.
+        live: read poses from standard input, one JSON object a line, and print a line of JSON for each answer: docs/recognize.md.
+        accelerator: where to run.
+    """
+    from .verbs import recognize as recognize_verb
+
+    recognize_verb.recognize(file, run, clip, top, window, hop, person, out, json, live, accelerator)
+
+
 @verb("import-weights")
 def import_weights(method: Positional[str], file: Positional[Path], preset: str, out: Path, skeleton: str = "ntu25") -> None:
     """Turn the authors' checkpoint into a run folder that every command accepts.
 
     Args:
-        method: which paper: mamp or cmd.
+        method: which paper: mamp, cmd or masa.
         file: their .pth file. It is read without running code.
         preset: the published configuration it was trained with, for instance paper-ntu60.
         out: the run folder to make.

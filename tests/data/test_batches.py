@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
 from kinema.data.augment import Mirror, Noise, Rotate, Shear, crop_resize
-from kinema.data.batches import ClipBatch, Crop, ResidentClips
+from kinema.data.batches import ClipBatch, ResidentClips
+from kinema.data.pieces import Crop
 from kinema.errors import UserError
 from kinema.motion.clip import Clip
 from kinema.motion.skeletons import KINECT20

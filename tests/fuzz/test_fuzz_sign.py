@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 import tempfile
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "motion"))
@@ -56,6 +58,32 @@ def test_pose_readers_survive_any_bytes(valid, change: Callable[[bytes], bytes])
     check(read, job, file, change(content))
     for claims in (wholebody.claims, openhands.claims):
         assert claims(members(file)[0]) in (True, False)
+
+
+COUNTS = st.sampled_from([0, 1, 2, 0x7FFF, 0x8000, 0xFFFF]) | st.integers(0, 0xFFFF)
+FLOATS = st.floats(width=32) | st.sampled_from([0.0, -1.0, 1e-30, 3e38])
+
+
+@given(
+    st.tuples(COUNTS, COUNTS, COUNTS), st.lists(st.tuples(st.integers(0, 29), COUNTS), max_size=3), st.lists(FLOATS, max_size=24)
+)
+@fuzzed
+def test_a_pose_file_may_claim_any_sizes_and_hold_any_numbers(
+    claims: tuple[int, int, int], edits: list[tuple[int, int]], numbers: list[float]
+):
+    """`claims`: frames (two halves) and people; `edits`: 16-bit numbers of the header; `numbers`: of the body."""
+    head = bytearray(writers.header(0.2, (640, 480, 0), [("POSE_LANDMARKS", "XYC", ["NOSE", "LEFT_WRIST"])]))
+    for place, value in edits:
+        struct.pack_into("<H", head, 4 + 2 * place, value)
+    low, high, people = claims
+    body = struct.pack(f"<{len(numbers)}f", *numbers)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "a.pose"
+        file.write_bytes(b"")
+        (job,) = FORMATS["pose"].jobs(Path(folder))
+        check(FORMATS["pose"].read, job, file, bytes(head) + struct.pack("<fHHH", 25, low, high, people) + body)
+        # as many as there are, so that the numbers are read
+        check(FORMATS["pose"].read, job, file, bytes(head) + struct.pack("<fIH", 25, len(numbers) // 6, 1) + body)
 
 
 @given(damage())

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kinema.data.augment import crop_resize, transform
-from kinema.data.batches import Crop, ViewBatch
+from kinema.data.batches import ViewBatch
+from kinema.data.pieces import Crop
 from kinema.motion.skeletons import NTU25
 from kinema.nn.contrast import contrast_logits, follow
 from kinema.recognition.cmd import CMD, SUFFIX, CMDConfig, unit

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from kinema.data.augment import bone, crop_resize, motion, rotation, transform
-from kinema.data.batches import ClipBatch, Crop, ResidentClips
+from kinema.data.batches import ClipBatch, ResidentClips
+from kinema.data.pieces import Crop
 from kinema.motion.clip import Clip
 from kinema.motion.skeletons import NTU25
 

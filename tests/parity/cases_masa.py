@@ -12,7 +12,7 @@ from kinema.motion.clip import Clip
 from kinema.motion.skeletons import WHOLEBODY133
 from kinema.nn.contrast import follow
 from kinema.nn.graph import GraphConfig
-from kinema.recognition.masa import MASA, MASAConfig, SignClassifier
+from kinema.recognition.masa import MASA, MASAConfig
 from kinema.recognition.masa_batch import Parts, SignBatch, collate
 from kinema.recognition.masa_motion import Motion, MotionConfig, hide_parts, motions, prediction_loss
 from kinema.recognition.masa_network import SignEncoder, SignNetworkConfig, View
@@ -128,13 +128,21 @@ def evaluated(model: MASA, view: View, inputs: Arrays) -> dict[str, Tensor]:
 
 def run_masa_finetune(inputs: Arrays, weights: Arrays, spec: dict) -> Arrays:
     """The classifier, evaluating."""
-    model = SignClassifier(network_config(spec["dims"]), spec["num_class"]).eval()
-    load(model, weights)
+    network = network_config(spec["dims"])
+    model = SignEncoder(network, nn.Linear(network.graph.width, spec["num_class"])).eval()
+    load(model, {k.removeprefix("encoder_q."): v for k, v in weights.items()})
     coordinates = Parts(*(torch.from_numpy(inputs[name]) for name in ("rh", "lh", "body")))
     hands = (torch.from_numpy(inputs["mask"]) > 0).any(3).any(2)
     view = View(coordinates, None, hands, torch.ones(coordinates.right.shape[:2], dtype=torch.bool))
-    logits, encoded = model.classify(view)
-    return numpy({"logits": logits, "hand_feat": encoded.hands, "body_feat": encoded.body, "feat_knn": encoded.feature})
+    encoded = model(view)
+    return numpy(
+        {
+            "logits": model.proj(encoded.hands, encoded.body),
+            "hand_feat": encoded.hands,
+            "body_feat": encoded.body,
+            "feat_knn": encoded.feature,
+        }
+    )
 
 
 def formula(name: str, shape: list[int] | torch.Size) -> np.ndarray:

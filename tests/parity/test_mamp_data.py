@@ -8,7 +8,7 @@ import torch
 from cases_mamp_data import run_mamp_data
 from safetensors.numpy import load_file
 
-from kinema.data.batches import Crop
+from kinema.data.pieces import Crop
 
 GOLDEN = Path(
     os.environ.get("KINEMA_GOLDEN", Path(__file__).resolve().parents[2].parent / "shared" / "golden")

@@ -15,7 +15,8 @@ from kinema.nn.decay import decayed
 from kinema.nn.hyper_connections import HyperConnection, HyperConnections
 from kinema.nn.hyper_diagnostics import layer_input_cosine, records, unfolded_matrix
 from kinema.recognition.heads import Classifier, LinearHead
-from kinema.recognition.recipes import build_method, from_json, recipe, to_json
+from kinema.recognition.presets import recipe
+from kinema.recognition.recipes import build_method, from_json, to_json
 from kinema.recognition.run import open_run
 from kinema.training.checkpoint import read_weights
 from kinema.training.method import Step

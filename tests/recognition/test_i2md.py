@@ -12,7 +12,8 @@ from kinema.data.batches import ViewBatch
 from kinema.motion.skeletons import KINECT20, NTU25
 from kinema.recognition.cmd import CMD, SUFFIX, CMDConfig
 from kinema.recognition.i2md import I2MD, LEVELS, I2MDConfig
-from kinema.recognition.recipes import build_method, recipe
+from kinema.recognition.presets import recipe
+from kinema.recognition.recipes import build_method
 from kinema.recognition.sequence import MODALITIES, GRUConfig, see
 from kinema.training.method import Step
 from kinema.verbs.train import changed

@@ -15,7 +15,8 @@ from kinema.motion.skeletons import KINECT20, NTU25
 from kinema.recognition import import_weights as importing
 from kinema.recognition.import_weights import import_weights, read_foreign
 from kinema.recognition.predict import embed
-from kinema.recognition.recipes import PRESETS, build_method, recipe
+from kinema.recognition.presets import PRESETS, recipe
+from kinema.recognition.recipes import build_method
 from kinema.recognition.run import open_run
 from kinema.verbs.train import changed
 

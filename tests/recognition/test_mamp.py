@@ -21,7 +21,8 @@ from kinema.recognition.mamp import (
     normalise_tokens,
     take,
 )
-from kinema.recognition.recipes import build_method, recipe
+from kinema.recognition.presets import recipe
+from kinema.recognition.recipes import build_method
 from kinema.training.method import Step
 
 TINY = {"width": 8, "depth": 2, "heads": 2, "mlp_ratio": 2.0, "frames": 12, "joints": 3, "frame_patch": 4}

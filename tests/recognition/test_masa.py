@@ -12,8 +12,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kinema.data.batches import ClipBatch
 from kinema.nn.graph import GraphConfig
-from kinema.recognition.masa import MASA, UNUSED, MASAConfig, SignClassifier, from_authors
+from kinema.recognition.heads import Classifier, PlainHead
+from kinema.recognition.masa import MASA, UNUSED, MASAConfig, from_authors
 from kinema.recognition.masa_batch import SignBatch, collate
 from kinema.recognition.masa_motion import Motion, MotionConfig, hide, motion_of, motions, prediction_loss
 from kinema.recognition.masa_network import SignNetworkConfig, View
@@ -345,10 +347,15 @@ def test_padding_is_seen_as_published_or_not_at_all():
 # as an encoder, and fine-tuned
 
 
+def packed(clip: SignParts) -> np.ndarray:
+    """`(T, 1, 49, 3)` as a batch has it."""
+    return np.concatenate([clip.coordinates, clip.confidence[..., None]], 2)[:, None]
+
+
 def test_as_an_encoder_it_gives_the_pooled_feature():
     model = small().eval()
     clips = [parts(9, 0), parts(9, 1)]
-    x = torch.from_numpy(np.stack([c.packed() for c in clips]))
+    x = torch.from_numpy(np.stack([packed(c) for c in clips]))
     assert x.shape == (2, 9, 1, 49, 3)
     found = model.tokens(x)
     assert found.shape == (2, 1, 1, 1, model.width)
@@ -370,16 +377,18 @@ def test_layers_go_from_the_graphs_to_the_head():
     assert model.layer_of("encoder_q.proj.weight_hand.bias") == model.layer_of("reg_decoder.GCN_Tran.norm.beta") == 3
 
 
-def test_a_classifier_takes_over_all_but_the_head():
-    model, batch = small().eval(), replace(batch_of(9, 7), label=torch.tensor([2, 0]))
-    classifier = SignClassifier.of(model, 4).eval()
-    view = View.of(batch, 0.5)
-    logits, encoded = classifier.classify(view)
-    torch.testing.assert_close(encoded.feature, model.encoder_q(view).feature)
-    assert logits.shape == (2, 4)
+def test_alone_it_is_the_same_without_decoder_head_and_keys():
+    model = small().eval()
+    x = torch.from_numpy(packed(parts(9))[None])
+    alone = model.alone().eval()
+    assert torch.equal(alone.tokens(x), model.tokens(x))
+    theirs = {k for k in model.state_dict() if k.startswith("encoder_q.") and not k.startswith("encoder_q.proj.fc.")}
+    assert set(alone.state_dict()) == theirs
+    classifier = Classifier(alone, PlainHead(model.width, 4))
+    batch = ClipBatch(x, torch.ones(1, 1, dtype=torch.bool), torch.tensor([2]), torch.tensor([0]))
     losses = classifier.loss(batch, Step(0))
-    torch.testing.assert_close(losses.total, -logits.log_softmax(1)[[0, 1], [2, 0]].mean())
-    assert classifier.layer_of("encoder_q.proj.fc.weight") == 3
+    losses.total.backward()
+    assert all(p.grad is not None for n, p in classifier.named_parameters() if "weight_" not in n and "mask_token" not in n)
 
 
 def test_a_step_runs_in_half_the_precision():

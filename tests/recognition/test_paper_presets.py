@@ -14,7 +14,8 @@ from ntu_writers import person, pku_text, skeleton_text
 from kinema import cli
 from kinema.data.store import Store
 from kinema.motion.skeletons import NTU25
-from kinema.recognition.recipes import build_method, recipe
+from kinema.recognition.presets import recipe
+from kinema.recognition.recipes import build_method
 from kinema.recognition.run import open_run
 
 FRAMES = 70

@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from kinema.data.batches import Crop
+from kinema.data.pieces import Crop
 from kinema.data.splits import Split
 from kinema.motion.clip import Clip
 from kinema.motion.skeletons import KINECT20, NTU25
+from kinema.recognition.classifier import train_classifier
 from kinema.recognition.cmd import CMD, CMDConfig
 from kinema.recognition.heads import PlainHead
-from kinema.recognition.protocols import Supervision, Task, train_classifier
+from kinema.recognition.presets import PRESETS, recipe
+from kinema.recognition.protocols import Supervision, Task
 from kinema.recognition.published import PUBLISHED_LINEAR, cmd_linear, cmd_supervision, lasting, mamp_linear
-from kinema.recognition.recipes import PRESETS, recipe
+from kinema.recognition.run import Trained
 from kinema.recognition.sequence import GRUConfig
 from kinema.training.method import Optimiser, Schedule
 
@@ -97,10 +99,11 @@ def test_cmds_probe_leaves_the_encoder_as_it_is_and_fine_tuning_only_the_other_s
     def changed():
         return {name.split(".")[0] for name, value in whole.state_dict().items() if not torch.equal(value, before[name])}
 
-    score = train_classifier("linear-published", whole.stream("joint"), task, short, tmp_path / "probe", seed=0, frozen=True)
+    run = Trained(tmp_path, recipe("cmd", "small", NTU25), NTU25, 0, {})
+    train_classifier("linear-published", run, whole.stream("joint"), task, short, tmp_path / "probe", seed=0, frozen=True)
     assert changed() == set(), "weights and batch statistics alike"
-    assert score.details["epochs"] == 16
     held = json.loads((tmp_path / "probe" / "config.json").read_text())
-    assert "hidden=0" in held["supervision"]
-    train_classifier("finetune", whole.stream("motion"), task, short, tmp_path / "tuned", seed=0)
+    assert held["head"]["kind"] == "plain"
+    assert held["recipe"]["supervision"]["hidden"] == 0
+    train_classifier("finetune", run, whole.stream("motion"), task, short, tmp_path / "tuned", seed=0)
     assert changed() == {"encoder_q_motion"}

@@ -14,7 +14,8 @@ from kinema.data.batches import ClipBatch, ViewBatch
 from kinema.errors import UserError
 from kinema.motion.skeletons import COCO17, KINECT20, NTU25, SBU15, SMPL22
 from kinema.recognition.encoder import Encoder
-from kinema.recognition.recipes import PRESETS, build_method, from_json, parts, recipe, to_json
+from kinema.recognition.presets import PRESETS, recipe
+from kinema.recognition.recipes import build_method, from_json, parts, to_json
 from kinema.training.method import Step
 from kinema.verbs.train import changed
 

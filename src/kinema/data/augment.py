@@ -86,15 +86,17 @@ def rotation(angles: Tensor) -> Tensor:
 
 
 def transform(positions: Tensor, matrices: Tensor) -> Tensor:
-    """Applies to each row its own `(B, 3, 3)` matrix, about the origin, to all frames, people and joints.
+    """Applies to each row its own `(B, C, C)` matrix, about the origin, to all frames, people and joints.
 
     Raises:
-        UserError: the positions are not 3D.
+        UserError: the positions have another number of coordinates.
     """
-    if positions.shape[-1] != 3:
-        raise UserError(f"positions have {positions.shape[-1]} coordinates; rotation and shear need 3. Leave them out for 2D poses")
-    x, y, z = matrices.to(positions).reshape(-1, *[1] * (positions.ndim - 2), 3, 3).unbind(-1)
-    return positions[..., 0:1] * x + positions[..., 1:2] * y + positions[..., 2:3] * z
+    axes = matrices.shape[-1]
+    if positions.shape[-1] != axes:
+        raise UserError(f"positions have {positions.shape[-1]} coordinates; rotation needs {axes}. Leave it out for 2D poses")
+    columns = matrices.to(positions).reshape(-1, *[1] * (positions.ndim - 2), axes, axes).unbind(-1)
+    first, *others = (positions[..., i : i + 1] * column for i, column in enumerate(columns))
+    return sum(others, first)
 
 
 def mirrored(positions: Tensor, order: Sequence[int]) -> Tensor:
@@ -176,10 +178,10 @@ class Shear:
     purpose: str = "shear"
 
     def __call__(self, positions: Tensor, step: Draws) -> Tensor:
-        """`(B, T, M, J, 3)` -> the same shape."""
-        rows = len(positions)
-        matrices = step.uniform(self.purpose, (rows, 3, 3), -self.beta, self.beta).to(positions.device)
-        one = torch.eye(3, device=positions.device)
+        """`(B, T, M, J, C)` -> the same shape."""
+        rows, axes = len(positions), positions.shape[-1]
+        matrices = step.uniform(self.purpose, (rows, axes, axes), -self.beta, self.beta).to(positions.device)
+        one = torch.eye(axes, device=positions.device)
         chosen = _rows(step.uniform(f"{self.purpose}.chosen", (rows,)) < self.p, matrices)
         return transform(positions, torch.where(chosen, matrices * (1 - one) + one, one))
 
@@ -192,7 +194,7 @@ class CorruptJoints:
     a clip is corrupted at all.
 
     Raises:
-        UserError: `count` is more than the joints, or positions are not 3D.
+        UserError: `count` is more than the joints.
     """
 
     count: int = 15
@@ -200,14 +202,14 @@ class CorruptJoints:
     purpose: str = "corrupt"
 
     def __call__(self, positions: Tensor, step: Draws) -> Tensor:
-        """`(B, T, M, J, 3)` -> the same shape."""
-        rows, joints = len(positions), positions.shape[3]
+        """`(B, T, M, J, C)` -> the same shape."""
+        rows, joints, axes = len(positions), positions.shape[3], positions.shape[4]
         if not 0 <= self.count <= joints:
             raise UserError(f"CorruptJoints: count {self.count}, but there are {joints} joints")
         order = step.uniform(f"{self.purpose}.joints", (rows, joints)).argsort(1).argsort(1)
         zero = step.uniform(f"{self.purpose}.zero", (rows,)) < 0.5
         chosen = step.uniform(f"{self.purpose}.chosen", (rows,)) < self.p
-        matrices = step.uniform(self.purpose, (rows, 3, 3), -1, 1).to(positions.device)
+        matrices = step.uniform(self.purpose, (rows, axes, axes), -1, 1).to(positions.device)
         hit = ((order < self.count) & chosen[:, None]).to(positions.device)[:, None, None, :, None]
         # `transform` takes matrices for column vectors
         changed = transform(positions, matrices.transpose(1, 2) * _rows(~zero, matrices))
@@ -224,7 +226,7 @@ class ShearOrCorrupt:
     purpose: str = "spatial"
 
     def __call__(self, positions: Tensor, step: Draws) -> Tensor:
-        """`(B, T, M, J, 3)` -> the same shape."""
+        """`(B, T, M, J, C)` -> the same shape."""
         rows = len(positions)
         sheared = Shear(self.beta, purpose=f"{self.purpose}.shear")(positions, step)
         corrupted = CorruptJoints(self.joints, purpose=f"{self.purpose}.corrupt")(positions, step)

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..motion.clip import Clip
-from .augment import Augmentation, Draws, crop_resize
+from .augment import Augmentation, Draws
+from .pieces import Crop, Window
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,7 @@ class ClipBatch(_Batch):
     """Clips of one length.
 
     Attributes:
-        positions: `(B, T, M, J, C)` float32; absent people are zero.
+        positions: `(B, T, M, J, C)` float32; absent people are zero. With confidences these are the last coordinate.
         present: `(B, M)` bool, the person has a joint that is not zero.
         label: `(B,)` int64 class, -1 unknown.
         index: `(B,)` int64 place in the sequence of clips that the source was made of.
@@ -83,40 +84,6 @@ class Place(Draws, Protocol):
 
 
 @dataclass(frozen=True)
-class Crop:
-    """Which part of a clip of `n` frames is taken, before it is resized (MAMP's rule; CMD pretrains with low 0.1).
-
-    Training: p in U(low, high), length min(max(floor(n p), minimum), n), start uniform in 0 to n - length.
-    Evaluation: the middle `evaluation` of the clip, int((1 - evaluation) n / 2) frames cut off at each end.
-    """
-
-    low: float = 0.5
-    high: float = 1.0
-    minimum: int = 64
-    evaluation: float = 0.95
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.low <= self.high <= 1 and 0 < self.evaluation <= 1 and self.minimum >= 1):
-            raise UserError(f"{self}: expected 0 <= low <= high <= 1, 0 < evaluation <= 1 and minimum >= 1")
-
-    def length(self, frames: Tensor, share: Tensor) -> Tensor:
-        """`(B,)` int64 length of the piece for the drawn share p of clips of `frames` `(B,)`."""
-        return torch.minimum((frames * share).floor().long().clamp(min=self.minimum), frames)
-
-    def draw(self, frames: Tensor, step: Draws, purpose: str = "crop") -> tuple[Tensor, Tensor]:
-        """`(B,)` random starts and lengths for clips of `frames` `(B,)`."""
-        length = self.length(frames, step.uniform(f"{purpose}.share", (len(frames),), self.low, self.high).to(frames.device))
-        room = frames - length
-        start = (step.uniform(f"{purpose}.start", (len(frames),)).to(frames.device) * (room + 1)).long()
-        return torch.minimum(start, room), length
-
-    def middle(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """`(B,)` starts and lengths of the evaluation crop."""
-        bias = ((1 - self.evaluation) * frames.double() / 2).long()
-        return bias, frames - 2 * bias
-
-
-@dataclass(frozen=True)
 class _Second:
     """A step whose draws do not depend on those under the same purposes of the step itself."""
 
@@ -129,6 +96,21 @@ class _Second:
         return self.step.normal(f"second.{purpose}", shape)
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """Some rows of what a step draws for all clips."""
+
+    step: Draws
+    total: int
+    rows: Tensor
+
+    def uniform(self, purpose: str, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0) -> Tensor:
+        return self.step.uniform(purpose, (self.total, *shape[1:]), low, high)[self.rows]
+
+    def normal(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
+        return self.step.normal(purpose, (self.total, *shape[1:]))[self.rows]
+
+
 class ResidentClips:
     """A source whose clips all lie on the device (the contract is `training.method.Source`).
 
@@ -136,15 +118,16 @@ class ResidentClips:
 
     Args:
         clips: of one skeleton and number of coordinates; each is read once, so a lazy sequence is fine.
-        frames: `T` that every piece is resized to.
+        frames: `T` that every piece is resized to; with a `Window` the most that are taken.
         people: `M`. Missing people are zero; of more people the first `people` are kept, in the clip's own order.
         batch_size: rows of one optimiser step over all processes and accumulated parts. The last, incomplete batch of an epoch is
             dropped; fewer clips than `batch_size` make one step an epoch, in which they repeat.
-        crop: which part of a clip is taken.
+        crop: which part of a clip is taken and resized; or which frames are taken as they are.
         augment: applied in this order.
         seed: of the order of the clips. device: where they lie. shuffle: False keeps the order of `clips`.
         labels: class of each clip; default: `clip.label`, -1 where it has none.
         pairs: `batch` gives two views of each clip, see `views`.
+        confidence: the clips' confidences become the last coordinate (1 or, where a joint is zero, 0 in clips that have none).
 
     Raises:
         UserError: no clips, clips that do not fit each other, or more than the device's memory holds.
@@ -157,22 +140,25 @@ class ResidentClips:
         frames: int,
         people: int,
         batch_size: int,
-        crop: Crop | None = None,
+        crop: Crop | Window | None = None,
         augment: Sequence[Augmentation] = (),
         seed: int = 0,
         device: torch.device | str = "cpu",
         shuffle: bool = True,
         labels: Sequence[int] | None = None,
         pairs: bool = False,
+        confidence: bool = False,
     ):
         if min(frames, people, batch_size) < 1:
             raise UserError(f"frames {frames}, people {people}, batch_size {batch_size}: each must be at least 1")
         if labels is not None and len(labels) != len(clips):
             raise UserError(f"{len(labels)} labels for {len(clips)} clips")
-        self.frames, self.people, self.batch_size = frames, people, batch_size
-        self.crop, self.augment, self.seed, self.shuffle = crop or Crop(), tuple(augment), seed, shuffle
+        self.people, self.batch_size, self.augment, self.seed, self.shuffle = people, batch_size, tuple(augment), seed, shuffle
+        self.crop = replace(crop, frames=min(frames, crop.frames)) if isinstance(crop, Window) else crop or Crop()
         self.device, self.pairs = torch.device(device), pairs
-        flat, lengths, found = _flatten(clips, people)
+        flat, lengths, found = _flatten(clips, people, confidence)
+        # what each clip has in a batch, kept on the CPU so that a batch's length is known without waiting for the device
+        self._frames = np.minimum(lengths, self.crop.frames) if isinstance(self.crop, Window) else np.full(len(lengths), frames)
         try:
             self._flat = torch.from_numpy(flat).to(self.device)
         except torch.OutOfMemoryError as error:
@@ -208,50 +194,67 @@ class ResidentClips:
         if self.batch_size % step.shards:
             raise UserError(f"a batch of {self.batch_size} cannot be cut into {step.shards} equal parts; choose a multiple")
         part = self.batch_size // step.shards
-        first = step.step_in_epoch % self.steps_per_epoch * self.batch_size + step.shard * part
-        rows = self.order(step.epoch)[torch.arange(first, first + part) % len(self)]
+        rows = self._batch_rows(step)[step.shard * part : (step.shard + 1) * part]
         if self.device.type == "cuda":
             rows = rows.pin_memory()
         return rows.to(self.device, non_blocking=True)
+
+    def _batch_rows(self, step: Place) -> Tensor:
+        """`(batch_size,)` clips of all shards, on the CPU."""
+        first = step.step_in_epoch % self.steps_per_epoch * self.batch_size
+        return self.order(step.epoch)[torch.arange(first, first + self.batch_size) % len(self)]
 
     def batch(self, step: Place) -> ClipBatch | ViewBatch:
         """The rows of this step's shard, cropped and augmented with the draws of the step."""
         if self.pairs:
             return self.views(step)
         rows = self.rows(step)
-        batch = self._cut(rows, *self.crop.draw(self._lengths[rows], step))
+        batch = self._batch(self._taken(rows, self._longest(step), step), rows)
         return replace(batch, positions=self._augmented(batch.positions, step))
 
     def views(self, step: Place) -> ViewBatch:
         """Two views of the rows of this step's shard; the second draws under purposes of its own."""
-        rows = self.rows(step)
+        rows, longest = self.rows(step), self._longest(step)
 
         def view(draws: Draws) -> Tensor:
-            return self._augmented(self._piece(rows, *self.crop.draw(self._lengths[rows], draws)), draws)
+            return self._augmented(self._taken(rows, longest, draws), draws)
 
         return ViewBatch(view(step), view(_Second(step)), rows)
 
     def ordered(self, batch_size: int | None = None) -> Iterator[ClipBatch]:
-        """All clips once, in their own order, with the evaluation crop and without augmentation; the last batch may be smaller."""
-        for rows in torch.arange(len(self), device=self.device).split(batch_size or self.batch_size):
-            yield self._cut(rows, *self.crop.middle(self._lengths[rows]))
+        """All clips once, with the evaluation crop and without augmentation; the last batch may be smaller.
+
+        They come in their own order; with a `Window` those of one length come together, so that nothing is padded (`index` says which).
+        """
+        for rows, longest in self._groups(batch_size or self.batch_size):
+            yield self._batch(self._taken(rows, longest, None), rows)
 
     def cropped(self, step: Draws, batch_size: int | None = None) -> Iterator[ClipBatch]:
-        """All clips once, in their own order, each through a random training crop drawn by `step`, without augmentation."""
-        start, length = self.crop.draw(self._lengths, step)
-        for rows in torch.arange(len(self), device=self.device).split(batch_size or self.batch_size):
-            yield self._cut(rows, start[rows], length[rows])
+        """As `ordered`, but each clip through a random training crop drawn by `step`, which does not depend on how they are batched."""
+        for rows, longest in self._groups(batch_size or self.batch_size):
+            yield self._batch(self._taken(rows, longest, _Rows(step, len(self), rows)), rows)
+
+    def _groups(self, batch_size: int) -> Iterator[tuple[Tensor, int]]:
+        """Rows of all clips in batches of one length, and that length."""
+        order = np.argsort(self._frames, kind="stable")
+        for group in np.split(order, np.flatnonzero(np.diff(self._frames[order])) + 1):
+            for rows in torch.from_numpy(group).split(batch_size):
+                yield rows.to(self.device), int(self._frames[group[0]])
+
+    def _longest(self, step: Place) -> int:
+        """Frames of the longest clip of a step's whole batch, so that all shards are padded alike."""
+        return int(self._frames[self._batch_rows(step).numpy()].max())
 
     def _augmented(self, positions: Tensor, draws: Draws) -> Tensor:
         for augmentation in self.augment:
             positions = augmentation(positions, draws)
         return positions
 
-    def _piece(self, rows: Tensor, start: Tensor, length: Tensor) -> Tensor:
-        return crop_resize(self._flat, self._starts[rows] + start, length, self.frames)
+    def _taken(self, rows: Tensor, frames: int, draws: Draws | None) -> Tensor:
+        """Positions `(B, frames, M, J, C)` of rows; `draws`: of training, None: of evaluation."""
+        return self.crop.cut(self._flat, self._starts[rows], self._lengths[rows], frames, draws)
 
-    def _cut(self, rows: Tensor, start: Tensor, length: Tensor) -> ClipBatch:
-        positions = self._piece(rows, start, length)
+    def _batch(self, positions: Tensor, rows: Tensor) -> ClipBatch:
         return ClipBatch(positions, (positions != 0).flatten(3).any(3).any(1), self._labels[rows], rows)
 
     def state_dict(self) -> dict[str, Any]:
@@ -268,14 +271,20 @@ class ResidentClips:
             raise UserError(f"the checkpoint's source holds {', '.join(state)}; it was not a resident one")
 
 
-def _flatten(clips: Sequence[Clip], people: int) -> tuple[np.ndarray, np.ndarray, list[int]]:
+def with_confidence(clip: Clip) -> np.ndarray:
+    """`(T, M, J, C + 1)` float32: positions, and how sure each joint is (of a clip that does not say: whether it is there)."""
+    known = clip.confidence if clip.confidence is not None else (clip.positions != 0).any(-1).astype(np.float32)
+    return np.concatenate([clip.positions, known[..., None]], -1)
+
+
+def _flatten(clips: Sequence[Clip], people: int, confidence: bool) -> tuple[np.ndarray, np.ndarray, list[int]]:
     """Frames `(sum of T, people, J, C)` float32, lengths `(N,)` int64 and labels of all clips."""
     if not len(clips):
         raise UserError("no clips to make batches of; check the split and the class filter")
     lengths, labels, used = np.zeros(len(clips), np.int64), [], 0
     flat: np.ndarray = np.zeros((0, people, 1, 1), np.float32)
     for i, clip in enumerate(clips):
-        positions = clip.positions[:, :people]
+        positions = (with_confidence(clip) if confidence else clip.positions)[:, :people]
         if i == 0:
             flat = np.zeros((clip.frames * len(clips), people, *positions.shape[2:]), np.float32)
         if positions.shape[2:] != flat.shape[2:]:

@@ -29,7 +29,7 @@ from ..errors import FormatError, UserError, unknown
 from ..files import remove_stale, write_json
 from ..motion import formats
 from ..motion.clip import Clip
-from ..motion.formats.jobs import Job
+from ..motion.formats.jobs import Job, JobList
 from ..motion.skeleton import Skeleton
 from ..motion.skeletons import SKELETONS
 from .datasets import Dataset
@@ -53,6 +53,7 @@ class BuildSummary:
         left_out: files that the data set's protocol does not use.
         resumed: files that an earlier, interrupted build had read.
         seconds: of this run.
+        remarks: what the data set's list names and the source does not have, a line each.
     """
 
     store: Path
@@ -62,6 +63,7 @@ class BuildSummary:
     left_out: int
     resumed: int
     seconds: float
+    remarks: tuple[str, ...] = ()
 
     def lines(self, most: int = 10) -> list[str]:
         """The summary for a person, naming at most `most` of the bad files."""
@@ -71,6 +73,7 @@ class BuildSummary:
             result.append(f"{self.resumed} files had been read before")
         if self.left_out:
             result.append(f"{self.left_out} files are not part of the protocol and were left out")
+        result += self.remarks
         if self.skipped:
             result.append(f"{len(self.skipped)} bad files were skipped:")
             result += [f"  {name}: {reason}" for name, reason in self.skipped[:most]]
@@ -114,6 +117,7 @@ def build(
     label, module = _format(source, known, format)
     found = _jobs(module, label, source, index, skeleton)
     jobs = [job for job in found if known is None or known.keep(job.name)]
+    listed = found if isinstance(found, JobList) else None
     if not jobs:
         raise UserError(f"{source}: no files of {known.title if known else f'format {label}'}; is it the right folder or zip?")
     parts = [jobs[i : i + CHUNK] for i in range(0, len(jobs), CHUNK)]
@@ -132,15 +136,16 @@ def build(
             work / "store",
             _joined(work, len(parts)),
             name=known.name if known else source.resolve().stem or label,
-            skeleton=SKELETONS[known.skeleton] if known else None,
-            classes=known.classes if known else None,
+            skeleton=SKELETONS[known.skeleton] if known and known.skeleton else None,
+            classes=listed.classes if listed else known.classes if known else None,
             dataset=known.name if known else None,
         )
         clips = len(store)
         publish(work / "store", out)
     shutil.rmtree(work)
     seconds = time.monotonic() - begun
-    return BuildSummary(out, clips, len(jobs), tuple(skipped), len(found) - len(jobs), resumed, seconds)
+    remarks = listed.remarks if listed else ()
+    return BuildSummary(out, clips, len(jobs), tuple(skipped), len(found) - len(jobs), resumed, seconds, remarks)
 
 
 def _cores() -> int:

@@ -7,7 +7,7 @@ of the data; the counts that the protocols' papers give are checked by `splits.c
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from ..errors import unknown
@@ -24,22 +24,27 @@ class SplitRule:
         train: values that train; None: all that do not test.
         test: values that test; None: all that do not train.
         labels: only clips of these classes take part; None: all.
-        counts: (train, test) clips when the whole data set is there, or None where no source gives them.
+        validation: values of the training clips that validate; None: no such part is published, and `splits` carves one.
+        counts: clips when the whole data set is there, (train, test), or with `validation` (the other train, validation, test);
+            None where no source gives them.
     """
 
     by: str
     train: frozenset[str] | None = None
     test: frozenset[str] | None = None
     labels: frozenset[int] | None = None
-    counts: tuple[int, int] | None = None
+    counts: tuple[int, ...] | None = None
+    validation: frozenset[str] | None = None
 
     def side(self, entry: Entry) -> str | None:
-        """``train``, ``test``, or None for a clip that takes no part."""
+        """``train``, ``validation``, ``test``, or None for a clip that takes no part."""
         if self.labels is not None and entry.label not in self.labels:
             return None
         value = fact(entry, self.by)
         if value is None:
             return None
+        if self.validation is not None and value in self.validation:
+            return "validation"
         if self.train is not None and value in self.train:
             return "train"
         if self.test is not None:
@@ -53,7 +58,8 @@ class Dataset:
 
     Attributes:
         name: on the command line. title: as published. format: name in `motion.formats.FORMATS`.
-        classes: names by label. skeleton: name in `motion.skeletons.SKELETONS`.
+        classes: names by label; empty: the list that lies with the data tells them.
+        skeleton: name in `motion.skeletons.SKELETONS`; None: whichever the files have.
         splits: name -> rule. source: where it is asked for. licence: what its owner allows.
         clips: how many the whole set has, or None where no source gives it.
         keep: whether a file belongs, by its name in the source.
@@ -63,7 +69,7 @@ class Dataset:
     title: str
     format: str
     classes: tuple[str, ...]
-    skeleton: str
+    skeleton: str | None
     splits: dict[str, SplitRule] = field(hash=False)
     source: str
     licence: str
@@ -154,6 +160,49 @@ def _pku(phase: int) -> Dataset:
         splits=_PKU_SPLITS,
         source="STRUCT group, Peking University: skeletons, labels and split files",
         licence="academic research only, on the terms of STRUCT, Peking University",
+    )
+
+
+_OFFICIAL = SplitRule("split", frozenset({"train"}), frozenset({"test"}), validation=frozenset({"validation"}))
+
+
+def _wlasl(classes: int, counts: tuple[int, int, int] | None) -> Dataset:
+    return Dataset(
+        name=f"wlasl{classes}",
+        title=f"WLASL{classes}, word-level American Sign Language",
+        format=f"wlasl{classes}",
+        classes=(),
+        skeleton=None,
+        splits={"official": replace(_OFFICIAL, counts=counts)},
+        source=f"its authors (Li et al., WACV 2020): nslt_{classes}.json; poses from a pose estimator of yours",
+        licence="C-UDA, academic use only",
+        clips=None if counts is None else sum(counts),
+    )
+
+
+def _msasl(classes: int) -> Dataset:
+    return Dataset(
+        name=f"msasl{classes}",
+        title=f"MS-ASL{classes}, American Sign Language",
+        format=f"msasl{classes}",
+        classes=(),
+        skeleton=None,
+        splits={"official": _OFFICIAL},
+        source="its authors (Microsoft): MSASL_train.json, _val, _test; poses from a pose estimator of yours",
+        licence="its owner's terms",
+    )
+
+
+def _sign_table(name: str, title: str) -> Dataset:
+    return Dataset(
+        name=name,
+        title=title,
+        format=name,
+        classes=(),
+        skeleton=None,
+        splits={"given": _OFFICIAL},
+        source="its authors; poses from a pose estimator of yours, with a list.csv of yours",
+        licence="its owner's terms",
     )
 
 
@@ -272,6 +321,13 @@ DATASETS: dict[str, Dataset] = {
             clips=410,
             keep=_keep_letter,
         ),
+        _wlasl(100, (1_442, 338, 258)),
+        _wlasl(300, (3_549, 901, 668)),
+        _wlasl(1000, None),
+        _wlasl(2000, (14_296, 3_920, 2_879)),
+        *(_msasl(classes) for classes in (100, 200, 500, 1000)),
+        _sign_table("nmfs-csl", "NMFs-CSL, Chinese Sign Language"),
+        _sign_table("slr500", "SLR500, Chinese Sign Language"),
     )
 }
 """Every data set by name."""

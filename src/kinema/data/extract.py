@@ -18,7 +18,7 @@ from ..errors import FormatError, UserError
 from ..motion.clip import MAX_FRAMES, Clip
 from ..motion.keypoints import HOLISTIC75, MEDIAPIPE33
 from ..motion.skeleton import Skeleton
-from .video import DEFAULT_FPS, Frame, Video
+from .video import DEFAULT_FPS, FASTEST, SLOWEST, Frame, Video
 
 WANTED = "0.10.21"
 """The last MediaPipe whose wheel brings the models along; newer ones have no `solutions` and download."""
@@ -126,16 +126,19 @@ def pace(video: Video, fps: float | None = None) -> Pace:
     """Every frame, if the video's are evenly spaced; otherwise, or where `fps` asks for it, those nearest to even times.
 
     Raises:
-        UserError: a rate that cannot be had. FormatError: more frames than a clip may have.
+        UserError: a rate that cannot be had. FormatError: more frames than a clip may have, or a rate of its own that no video has.
     """
     times = video.times()
     own = video.fps or DEFAULT_FPS
+    if fps is None and not SLOWEST <= own <= FASTEST:
+        problem = f"says that it has {own:g} frames a second; expected {SLOWEST} to {FASTEST}: its header is damaged, or give --fps"
+        raise FormatError(video.path, problem)
     if fps is None and not video.variable:
         found = Pace(own, False, len(times))
     else:
         rate = own if fps is None else fps
         video.resampled(rate)  # complains of impossible rates
-        found = Pace(rate, True, max(1, math.ceil((times[-1] + 1 / own) * rate)))
+        found = Pace(rate, True, max(1, math.ceil((times[-1] + 1 / max(own, SLOWEST)) * rate)))
     if found.total > MAX_FRAMES:
         raise FormatError(
             video.path, f"{found.total} frames; a clip has at most {MAX_FRAMES}: cut the video, or take fewer a second"

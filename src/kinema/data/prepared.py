@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import overload
 
 import numpy as np
 
 from ..errors import UserError
 from ..motion.clip import Clip
-from ..motion.prepare import Preparation, prepare
 from .store import Store
 
 
@@ -18,11 +17,11 @@ class PreparedClips(Sequence[Clip]):
 
     Args:
         store: where the clips are. rows: which of them, in which order; default all.
-        preparation: what happens to each.
+        prepare: what happens to each.
     """
 
-    def __init__(self, store: Store, preparation: Preparation, rows: np.ndarray | None = None):
-        self.store, self.preparation = store, preparation
+    def __init__(self, store: Store, prepare: Callable[[Clip], Clip], rows: np.ndarray | None = None):
+        self.store, self.prepare = store, prepare
         self.rows = np.arange(len(store)) if rows is None else np.asarray(rows, dtype=np.int64)
 
     def __len__(self) -> int:
@@ -34,9 +33,9 @@ class PreparedClips(Sequence[Clip]):
     def __getitem__(self, i: slice) -> PreparedClips: ...
     def __getitem__(self, i: int | slice) -> Clip | PreparedClips:
         if isinstance(i, slice):
-            return PreparedClips(self.store, self.preparation, self.rows[i])
+            return PreparedClips(self.store, self.prepare, self.rows[i])
         row = int(self.rows[i])
         try:
-            return prepare(self.store.clip(row), self.preparation)
+            return self.prepare(self.store.clip(row))
         except UserError as error:
             raise UserError(f"{self.store.entries[row].id}: {error}") from error

@@ -1,7 +1,7 @@
 """Splits: which clips train, which test, and which of the training clips are held out to choose by.
 
-Published numbers are often the best test accuracy of a run. Here a validation part is always carved from the training clips, so
-that nothing is chosen by looking at the test clips; training on all of `train` remains possible.
+Published numbers are often the best test accuracy of a run. Here there is always a validation part, the published one or else carved
+from the training clips, so that nothing is chosen by looking at the test clips; training on all of `train` remains possible.
 """
 
 from __future__ import annotations
@@ -125,11 +125,11 @@ def check(store: Store, strict: bool = False) -> list[str]:
         lines.append(f"{store.name}: {len(store)} clips; {known.title} has {known.clips}")
     for name, rule in known.splits.items():
         sides = [rule.side(e) for e in store.entries]
-        found = (sides.count("train"), sides.count("test"))
+        parts = ("train", "test") if rule.validation is None else ("train", "validation", "test")
+        found = tuple(sides.count(part) for part in parts)
         if rule.counts is not None and found != rule.counts:
-            lines.append(
-                f"{store.name}: split {name} has {found[0]} / {found[1]} clips; expected {rule.counts[0]} / {rule.counts[1]}"
-            )
+            has, expected = (" / ".join(map(str, numbers)) for numbers in (found, rule.counts))
+            lines.append(f"{store.name}: split {name} has {has} clips; expected {expected}")
     if strict and lines:
         raise UserError(lines[0])
     return lines

@@ -24,6 +24,8 @@ from .video_index import Broken, Shot, Shots
 
 DEFAULT_FPS = 25
 """Frames a second where a file gives neither times nor a rate."""
+SLOWEST, FASTEST = 0.001, 1000
+"""Frames a second that a video can be resampled to."""
 MAX_SIDE = 8192
 """Largest height or width that frames can be scaled to, pixels."""
 
@@ -79,7 +81,8 @@ class Video:
             self._turn = _orientation(path, first)
             shown = (first.width, first.height) if self._turn[0] else (first.height, first.width)
             self.size = _target(shown, size, longest)
-            step = 1 / Fraction(self.fps or DEFAULT_FPS).limit_denominator(1001)
+            # a damaged header can claim any rate
+            step = 1 / Fraction(min(max(self.fps or DEFAULT_FPS, SLOWEST), FASTEST)).limit_denominator(1001)
             self._shots = Shots(self._file, self._drop, file.base, step, file.indexed, file.one_packet_a_frame)
         finally:
             self._drop(file)
@@ -157,11 +160,11 @@ class Video:
         Frames keep their own `index` and `time`: at a higher rate they repeat, at a lower one some are left out.
 
         Raises:
-            UserError: a rate outside 0.001 to 1000; while iterating: the video was closed.
+            UserError: a rate outside `SLOWEST` to `FASTEST`; while iterating: the video was closed.
             FormatError: while iterating over a strict video: damage, after all frames before it.
         """
-        if not 0.001 <= fps <= 1000:
-            raise UserError(f"{self.path}: cannot be resampled to {fps} frames a second; expected 0.001 to 1000")
+        if not SLOWEST <= fps <= FASTEST:
+            raise UserError(f"{self.path}: cannot be resampled to {fps} frames a second; expected {SLOWEST} to {FASTEST}")
         return self._resampled(Fraction(fps).limit_denominator(1_000_000))
 
     def _resampled(self, fps: Fraction) -> Iterator[Frame]:
@@ -232,8 +235,8 @@ class Video:
                 raise self._refusal(error) from error
 
     def _refusal(self, error: Broken) -> FormatError:
-        problem = f"damaged or cut off after {float(error.seconds):.2f} s; record or copy it again, or read it with strict=False"
-        return FormatError(self.path, problem)
+        again = "record or copy it again (in Python, strict=False gives what comes before)"
+        return FormatError(self.path, f"damaged or cut off after {float(error.seconds):.2f} s; {again}")
 
     def _at(self, index: int) -> Shot:
         """Picture `index`, from where the last `_at` left the decoder unless a key frame is nearer."""

@@ -13,7 +13,8 @@ from ..motion.skeletons import SMPL22
 from ..training.method import Schedule
 from .evaluate import Evaluation, evaluate, save_metrics
 from .mamp import MAMPConfig
-from .recipes import Recipe, small
+from .presets import small
+from .recipes import Recipe
 from .report import build_report
 from .run import open_run, pretrain
 

@@ -22,10 +22,12 @@ class Encoder(Method):
     Attributes:
         width: `D` of a token. frames: `T` the input is resized to. joints: `J`. depth: number of layers for layer decay.
         pairs: whether pre-training takes two views of each clip (`ViewBatch`) and not one (`ClipBatch`).
+        confidence: whether what it reads has the confidence of each joint as its last coordinate.
         streams: names of the networks inside that can be used apart, see `stream`; the first is the one that `tokens` shows.
     """
 
     pairs: ClassVar[bool] = False
+    confidence: ClassVar[bool] = False
     streams: ClassVar[tuple[str, ...]] = ()
 
     width: int
@@ -36,6 +38,10 @@ class Encoder(Method):
     def tokens(self, x: Tensor) -> Tensor:
         """`(B, T, M, J, C)` -> `(B, M', T', J', D)`; `M'` is `M`, or 1 for a network that sees all people together."""
         raise NotImplementedError
+
+    def alone(self) -> Encoder:
+        """What is kept after pre-training as an encoder of its own, without decoders, heads and teachers where they can be left out."""
+        return self.stream(self.streams[0]) if self.streams else self
 
     def taken_over(self) -> tuple[str, ...]:
         """Prefixes of the parameters and buffers that a run takes over from the one it is begun from (``--init``); none: all."""

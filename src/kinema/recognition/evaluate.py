@@ -18,6 +18,7 @@ from ..data.store import Store
 from ..errors import UserError
 from ..files import write_json
 from . import protocols
+from .classifier import score_classifier, train_classifier
 from .encoder import Encoder
 from .fusion import fused_probe
 from .names import ALL, FIRST, FUSED, MEANING, MEASURES, PROTOCOLS, Measure, Weights, check_names, chosen
@@ -122,13 +123,20 @@ def part_of(split: Split, part: Part) -> Split:
     return split if part == "test" else Split(split.name, split.fit, split.validation, split.fit, split.validation)
 
 
-def make_task(trained: Trained, store: Store, split: str, part: Part = "test") -> Task:
+def make_task(trained: Trained, store: Store, split: str | None, part: Part = "test") -> Task:
     """The store's clips, prepared as the run prescribes, with a split; for ``validation`` without the test clips.
+
+    Without a split all clips that have a label train, and none tests.
 
     Raises:
         UserError: unknown split, another skeleton, no clips to score, or clips without labels.
     """
     check_fits(trained, store)
+    if split is None:
+        rows, none = np.flatnonzero(store.labels >= 0), np.zeros(0, np.int64)
+        clips = list(PreparedClips(store, trained.recipe.prepare, rows))
+        every = np.arange(len(rows))
+        return Task(clips, store.labels[rows], store.classes, Split("all", every, none, every, none), store.name)
     whole = split_of(store, split)
     own = part_of(whole, part)
     if not len(own.test):
@@ -143,7 +151,7 @@ def make_task(trained: Trained, store: Store, split: str, part: Part = "test") -
         )
     kept = np.arange(len(store)) if part == "test" else whole.train
     places = [np.searchsorted(kept, rows) for rows in (own.train, own.test, own.fit, own.validation)]
-    clips = list(PreparedClips(store, trained.recipe.preparation, kept))
+    clips = list(PreparedClips(store, trained.recipe.prepare, kept))
     name = f"{store.name} {split}" + ("" if part == "test" else ", validation part")
     return Task(clips, store.labels[kept], store.classes, Split(split, *places), name)
 
@@ -204,7 +212,7 @@ def evaluate(
                 place = Path(folder) / f"{name}-{'' if part == 'test' else f'{part}-'}seed{trained.seed}"
                 score = _measure(name, MEASURES[name], trained, cache, place, epochs)
             scores.append(replace(score, protocol=name, seconds=time.perf_counter() - start))
-            say(f"{MEANING[name]}, seed {trained.seed}: {score.accuracy:.1f} % ({scores[-1].seconds:.0f} s)")
+            say(f"{MEANING[name]}, seed {trained.seed}: {score.accuracy:.1f} %{_more(score)} ({scores[-1].seconds:.0f} s)")
         rows.append(Row(name, tuple(scores)))
     seen = any(MEASURES[n].frozen and MEASURES[n].weights == "trained" for n in wanted if n in MEASURES)
     shown = cache.tables(first, "trained")[0][task.split.test] if seen else None
@@ -304,18 +312,27 @@ def _measure(name: str, measure: Measure, trained: Trained, cache: Features, fol
         return protocols.knn_probe(tables, task.labels, task.split, standardise=measure.kind == "knn", device=cache.device)
     how, frozen = trained.recipe.supervision, measure.kind == "linear-published"
     if frozen:
+        if trained.recipe.method not in PUBLISHED_LINEAR:
+            raise UserError(f"protocol {name}: {trained.recipe.method} has published none; ask for linear instead")
         how = PUBLISHED_LINEAR[trained.recipe.method](how)
     if epochs is not None:
         how = lasting(how, epochs)
     if measure.weights == "random":
         how = replace(how, layer_decay=1.0)
     encoder: Encoder = trained.encoder(weights=measure.weights == "trained", drop_path=0.0 if frozen else how.drop_path)
-    if encoder.streams:  # the networks of the others would only be dragged along
-        encoder = encoder.stream(encoder.streams[0])
-    rows = protocols.few_labels(task, measure.labels, trained.seed) if measure.labels < 1 else None
-    return protocols.train_classifier(
-        name, encoder.to(cache.device), task, how, folder, seed=trained.seed, rows=rows, frozen=frozen
+    rows = task.split.train if measure.labels == 1 else protocols.few_labels(task, measure.labels, trained.seed)
+    model = train_classifier(
+        name, trained, encoder.alone().to(cache.device), task, how, folder, seed=trained.seed, rows=rows, frozen=frozen
     )
+    return score_classifier(name, model, task, how, rows=len(rows), epochs=how.epochs)
+
+
+def _more(score: Score) -> str:
+    """What else a classifier is measured by, where it gives a value to each class."""
+    d = score.details
+    if "top5" not in d:
+        return ""
+    return f" (top 5 {d['top5']:.1f}; over classes {d['per_class']:.1f} and {d['per_class_top5']:.1f})"
 
 
 def save_metrics(found: Evaluation, path: Path, **more: Any) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,32 @@ from ..data.batches import ClipBatch
 from ..nn.decay import decayed
 from ..training.method import Losses, Method, Step
 from .encoder import Encoder
+
+HeadKind = Literal["plain", "normed", "mlp"]
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """Which head, and its size.
+
+    Attributes:
+        kind: ``plain``: `PlainHead`; ``normed``: `LinearHead`; ``mlp``: `FineTuneHead`.
+        width: numbers that it maps. classes: `K`. hidden: of the MLP. dropout: of the plain head and the MLP.
+    """
+
+    kind: HeadKind
+    width: int
+    classes: int
+    hidden: int = 0
+    dropout: float = 0.0
+
+    def build(self) -> nn.Module:
+        """A new one; its first weights come from torch's global generator."""
+        if self.kind == "plain":
+            return PlainHead(self.width, self.classes, self.dropout)
+        if self.kind == "normed":
+            return LinearHead(self.width, self.classes)
+        return FineTuneHead(self.width, self.classes, self.hidden, self.dropout)
 
 
 class LinearHead(nn.Module):

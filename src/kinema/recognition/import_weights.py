@@ -19,10 +19,12 @@ from ..errors import CheckpointError, UserError
 from ..files import atomic_folder, write_json
 from ..motion.skeleton import Skeleton
 from ..training.checkpoint import load_model
-from .recipes import build_method, recipe, to_json
+from .masa import from_authors
+from .presets import recipe
+from .recipes import build_method, to_json
 
 MAX_BYTES = 4 * 2**30
-AUTHORS = ("mamp", "cmd")
+AUTHORS = ("mamp", "cmd", "masa")
 """Methods whose authors have given code, and so names of parameters, to the public."""
 
 
@@ -97,6 +99,8 @@ def import_weights(method: str, preset: str, path: Path, folder: Path, skeleton:
     if Path(folder).exists():
         raise UserError(f"{folder}: exists already; choose another --out")
     weights = read_foreign(path)
+    if method == "masa":
+        weights = from_authors(weights)
     if any(k.startswith("head.") for k in weights):
         raise CheckpointError(
             f"{path}: a fine-tuned or probed classifier (it has head.*); import the pre-training checkpoint instead"

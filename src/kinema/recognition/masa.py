@@ -13,15 +13,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..data.batches import ClipBatch
 from ..nn.contrast import contrast_logits, enqueue, follow, info_nce, unit_columns
 from ..nn.graph import BODY, HAND
-from ..training.method import Losses, Method, Step
+from ..training.method import Losses, Step
 from .cmd import unit
 from .encoder import Encoder
 from .masa_batch import JOINTS, Parts, SignBatch
@@ -67,6 +67,9 @@ class MASAConfig:
     align_epochs: int = 100
     frames: int = 300
 
+    joints: ClassVar[int] = JOINTS
+    coordinates: ClassVar[int] = 2
+
     def __post_init__(self) -> None:
         for name in ("decoder_depth", "head_hidden", "dim", "queue", "frames"):
             if getattr(self, name) < 1:
@@ -100,6 +103,8 @@ class MASAConfig:
 
 class MASA(Encoder):
     """The pre-training model. As an encoder it gives the pooled feature of a signer."""
+
+    confidence = True
 
     queue: Tensor
     queue_ptr: Tensor
@@ -157,12 +162,14 @@ class MASA(Encoder):
         c = self.config
         return c.align * (min(epoch / c.align_epochs, 1.0) if c.align_epochs else 1.0)
 
-    def loss(self, batch: SignBatch, step: Step) -> Losses:
+    def loss(self, batch: ClipBatch | SignBatch, step: Step) -> Losses:
         """InfoNCE and the prediction of each part's motion; gradients reach the query encoder and the decoder. Carries the keys.
 
         Predictions are averaged over the hidden frames of this call's rows, not over rows, as published.
         """
         c = self.config
+        if isinstance(batch, ClipBatch):
+            batch = SignBatch.of(batch)
         if batch.frames > c.frames:
             raise ValueError(f"clips of {batch.frames} frames; expected at most {c.frames}")
         moving = motions(batch, c.motion)
@@ -196,9 +203,13 @@ class MASA(Encoder):
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 
     def tokens(self, x: Tensor) -> Tensor:
-        """`(B, T, 1, 49, 3)` as `SignParts.packed` lays it out -> `(B, 1, 1, 1, D)`: the pooled feature, nothing hidden."""
+        """`(B, T, 1, 49, 3)`: `SIGN49` as `prepare_clip` gives it, with confidences -> `(B, 1, 1, 1, D)`: the pooled feature."""
         view = View.of(SignBatch.of_positions(x), self.config.motion.confident)
         return self.encoder_q(view).feature[:, None, None, None]
+
+    def alone(self) -> SignFeatures:
+        """See `Encoder.alone`."""
+        return SignFeatures(self.encoder_q, self.config.frames, self.config.motion.confident)
 
     def layer_of(self, parameter: str) -> int:
         """See `Encoder.layer_of`."""
@@ -209,42 +220,34 @@ class MASA(Encoder):
         return name.startswith("encoder_q.") and not name.startswith("encoder_q.proj.fc.")
 
 
-class SignClassifier(Method):
-    """The encoder and its pooling with a linear classifier in place of the head, to be fine-tuned. Nothing is hidden from it.
+class SignFeatures(Encoder):
+    """The encoder that pre-training leaves: the pooled feature of a signer, nothing hidden from it. With a `PlainHead` it is the
+    published classifier, whose dropout before the last layer is the head's.
 
     Args:
-        network: of the encoder. classes: how many. confident: a joint is confident above this.
+        encoder: its head is left out. frames: clips are at most so long. confident: a joint is confident above this.
     """
 
-    def __init__(self, network: SignNetworkConfig, classes: int, confident: float = 0.5):
+    confidence = True
+
+    def __init__(self, encoder: SignEncoder, frames: int, confident: float):
         super().__init__()
-        self.confident, self.depth = confident, network.depth
-        self.encoder_q = SignEncoder(network, nn.Linear(network.graph.width, classes))
-        self.encoder_q.initialise()
+        self.width, self.depth, self.frames, self.joints = encoder.config.graph.width, encoder.config.depth, frames, JOINTS
+        self.confident = confident
+        self.encoder_q = deepcopy(encoder)
+        self.encoder_q.proj.fc = nn.Identity()
 
-    @classmethod
-    def of(cls, pretrained: MASA, classes: int) -> SignClassifier:
-        """With a copy of a pre-trained encoder's weights, the classifier new."""
-        config = pretrained.config
-        model = cls(config.network, classes, config.motion.confident)
-        kept = {k: v for k, v in pretrained.state_dict().items() if pretrained.is_encoder_parameter(k)}
-        model.load_state_dict(model.state_dict() | kept)
-        return model
-
-    def classify(self, view: View) -> tuple[Tensor, Encoded]:
-        """Logits `(B, classes)`, and what they were made of."""
-        encoded = self.encoder_q(view)
-        return self.encoder_q.proj(encoded.hands, encoded.body), encoded
-
-    def loss(self, batch: SignBatch, step: Step) -> Losses:
-        """Cross-entropy."""
-        logits, _ = self.classify(View.of(batch, self.confident))
-        total = F.cross_entropy(logits.float(), batch.label)
-        return Losses(total, {"class": total.detach()})
+    def tokens(self, x: Tensor) -> Tensor:
+        """`(B, T, 1, 49, 3)`: `SIGN49` as `prepare_clip` gives it, with confidences -> `(B, 1, 1, 1, D)`."""
+        return self.encoder_q(View.of(SignBatch.of_positions(x), self.confident)).feature[:, None, None, None]
 
     def layer_of(self, parameter: str) -> int:
         """See `Encoder.layer_of`."""
         return layer_of(parameter, self.depth)
+
+    def is_encoder_parameter(self, name: str) -> bool:
+        """See `Encoder.is_encoder_parameter`."""
+        return True
 
 
 def layer_of(parameter: str, depth: int) -> int:

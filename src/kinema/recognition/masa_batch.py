@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.batches import ClipBatch
 from ..errors import UserError
 from .masa_prepare import BODY, HAND, SignParts
 
 JOINTS = 2 * HAND + BODY
+_SIDES = (slice(HAND, 2 * HAND), slice(HAND), slice(2 * HAND, JOINTS))
+"""Joints of `SIGN49` that are right hand, left hand and body."""
 
 
 class Parts(NamedTuple):
@@ -73,8 +76,17 @@ class SignBatch:
         return torch.arange(self.frames, device=self.lengths.device) < self.lengths[:, None]
 
     @classmethod
+    def of(cls, batch: ClipBatch) -> SignBatch:
+        """Of clips that `prepare_clip` made, batched with their confidences: positions `(B, T, 1, 49, 3)`.
+
+        Raises:
+            ValueError: another shape.
+        """
+        return replace(cls.of_positions(batch.positions), label=batch.label, index=batch.index)
+
+    @classmethod
     def of_positions(cls, x: Tensor) -> SignBatch:
-        """`(B, T, 1, 49, 3)` as `SignParts.packed` lays it out; a clip ends with its last frame in which a joint is there.
+        """`(B, T, 1, 49, 3)`: x, y and confidence of `SIGN49`; a clip ends with its last frame in which a joint is there.
 
         Raises:
             ValueError: another shape.
@@ -82,7 +94,7 @@ class SignBatch:
         if x.ndim != 5 or x.shape[2:] != (1, JOINTS, 3):
             raise ValueError(f"positions {tuple(x.shape)}: expected (B, T, 1, {JOINTS}, 3), the last x, y and confidence")
         b, t = x.shape[:2]
-        right, left, body = x[:, :, 0].split([HAND, HAND, BODY], 2)
+        right, left, body = (x[:, :, 0, joints] for joints in _SIDES)
         places = torch.arange(1, t + 1, device=x.device)
         lengths = ((x[:, :, 0, :, 2] > 0).any(2) * places).amax(1).clamp(min=1)
         return cls(

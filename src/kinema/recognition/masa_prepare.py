@@ -8,13 +8,15 @@ keeps all its frames (the published code breaks), and a box without width is no 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from ..errors import UserError
 from ..motion.clip import Clip
 from ..motion.convert import convert
-from ..motion.skeletons import SIGN49
+from ..motion.skeleton import Skeleton
+from ..motion.skeletons import HAND21, SIGN49
 
 CANVAS = 256
 """Side of a cut-out hand, and of the image for the body: the unit in which motion is measured."""
@@ -26,6 +28,8 @@ ORDER = [
     *(SIGN49.index(n) for n in ("nose", *(f"{side}_{j}" for side in ("left", "right") for j in ("shoulder", "elbow", "wrist")))),
 ]
 """Which joints of `SIGN49` are those of the right hand, the left hand and the body."""
+PLACES = np.argsort(ORDER)
+"""Where among right hand, left hand and body each joint of `SIGN49` is."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,9 @@ class SignPreparation:
         margin: side of the box over the larger side of what is visible.
         drop_last: leave out the last frame. longest: clips of more frames are thinned to every second, third, ... frame.
     """
+
+    people: ClassVar[int] = 1
+    """`M` of a prepared clip."""
 
     confident: float = 0.5
     arm: float = 0.8
@@ -101,11 +108,46 @@ class SignParts:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def packed(self) -> np.ndarray:
-        """`(T, 1, 49, 3)` float32: right, left, body; two coordinates and the confidence. What `MASA.tokens` reads."""
-        coordinates = np.concatenate([self.right, self.left, self.body], 1)
-        confidence = np.concatenate([self.right_confidence, self.left_confidence, self.body_confidence], 1)
-        return np.concatenate([coordinates, confidence[..., None]], 2)[:, None]
+    @property
+    def coordinates(self) -> np.ndarray:
+        """`(T, 49, 2)` float32, the joints as `SIGN49` has them."""
+        return np.concatenate([self.right, self.left, self.body], 1)[:, PLACES]
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """`(T, 49)` float32, the joints as `SIGN49` has them."""
+        return np.concatenate([self.right_confidence, self.left_confidence, self.body_confidence], 1)[:, PLACES]
+
+
+def check_signer(skeleton: Skeleton, origin: object) -> None:
+    """Raises UserError unless a skeleton has a hand, so that a signer can be seen in it."""
+    if skeleton.joints != HAND21.joints and not set(SIGN49.joints[: 2 * HAND]) & set(skeleton.joints):
+        raise UserError(
+            f"{origin}: {skeleton.name} has no joints of hands; signs need poses with hands (sign49, wholebody133, holistic75, openpose137, "
+            "or `kinema pose` of a video)"
+        )
+
+
+def prepare_clip(clip: Clip, preparation: SignPreparation) -> Clip:
+    """The parts of a clip's first person as a clip: `(T', 1, 49, 2)` of `SIGN49`, normalised, with confidences.
+
+    Raises:
+        UserError: see `prepare_sign`; or nobody is in it.
+    """
+    parts = prepare_sign(clip, preparation)
+    if not (parts.confidence > 0).any():
+        raise UserError(f"{clip.source or 'clip'}: nobody is in any of its {clip.frames} frames")
+    return Clip(
+        parts.coordinates[:, None],
+        SIGN49,
+        clip.fps,
+        parts.confidence[:, None].clip(0, 1),
+        units="normalised",
+        label=clip.label,
+        label_name=clip.label_name,
+        subject=clip.subject,
+        source=clip.source,
+    )
 
 
 def prepare_sign(clip: Clip, preparation: SignPreparation, person: int = 0) -> SignParts:

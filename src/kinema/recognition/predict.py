@@ -13,10 +13,10 @@ from ..data.batches import ResidentClips
 from ..errors import UserError
 from ..files import atomic_file
 from ..motion.clip import Clip
-from ..motion.prepare import prepare
 from ..training.method import generator
 from . import protocols
 from .mamp import MAMP
+from .masa_prepare import check_signer
 from .run import Trained
 
 
@@ -29,12 +29,14 @@ def embed(trained: Trained, clips: Sequence[Clip], *, device: str = "cpu", pooli
     if not clips:
         raise UserError("no clips to embed")
     for clip in clips:
-        if clip.skeleton.joints != trained.skeleton.joints:
+        if trained.recipe.signs:
+            check_signer(clip.skeleton, clip.source)
+        elif clip.skeleton.joints != trained.skeleton.joints:
             raise UserError(
                 f"{clip.source}: {clip.skeleton.name} ({len(clip.skeleton)} joints), "
                 f"but {trained.folder} was trained on {trained.skeleton.name} ({len(trained.skeleton)} joints)"
             )
-    prepared = [prepare(clip, trained.recipe.preparation) for clip in clips]
+    prepared = [trained.recipe.prepare(clip) for clip in clips]
     return trained.features(trained.encoder().to(device), prepared, pooling=pooling)
 
 
@@ -66,7 +68,7 @@ def picture(trained: Trained, clip: Clip, *, prepared: bool = False) -> Picture:
     Raises:
         UserError: the run's method predicts no motion.
     """
-    ready = clip if prepared else prepare(clip, trained.recipe.preparation)
+    ready = clip if prepared else trained.recipe.prepare(clip)
     model = trained.encoder()
     if not isinstance(model, MAMP) or model.size.modality != "joint":
         raise UserError(f"{trained.folder}: this run reconstructs no joints, so there is nothing to draw")

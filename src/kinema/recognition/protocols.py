@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -20,16 +19,14 @@ import torch
 from torch import Tensor
 
 from ..data.augment import CorruptJoints, JointDrop, Mirror, Noise, Rotate, Scale, Shear, ShearOrCorrupt, Yaw
-from ..data.batches import ClipBatch, Crop, ResidentClips
+from ..data.batches import ClipBatch, ResidentClips
+from ..data.pieces import Crop, Window
 from ..data.splits import Split, subset
 from ..errors import UserError
 from ..motion.clip import Clip
-from ..training.fit import fit
 from ..training.method import Optimiser, Schedule, Step
-from ..training.stage import Stage
 from . import logistic
 from .encoder import Encoder
-from .heads import Classifier, FineTuneHead, LinearHead, PlainHead
 from .neighbours import nearest
 
 Augmentations = Rotate | Yaw | Mirror | Shear | CorruptJoints | ShearOrCorrupt | JointDrop | Noise | Scale
@@ -85,7 +82,7 @@ class Supervision:
         epochs, batch_size: length. optimiser, schedule: as in `training`.
         layer_decay: rate factor from layer to layer, towards the input. smoothing: of labels. drop_path: highest rate.
         hidden, dropout: of the head; with `hidden` 0 it is one linear map of the averaged tokens, see `heads.PlainHead`.
-        crop, augment: of training clips. precision: ``32`` or ``bf16``.
+        crop, augment: of training clips; a `Window` for MASA. precision: ``32`` or ``bf16``.
     """
 
     epochs: int = 100
@@ -97,7 +94,7 @@ class Supervision:
     drop_path: float = 0.3
     hidden: int = 2048
     dropout: float = 0.3
-    crop: Crop = field(default_factory=Crop)
+    crop: Crop | Window = field(default_factory=Crop)
     augment: tuple[Augmentations, ...] = ()
     precision: Literal["32", "bf16"] = "32"
 
@@ -125,7 +122,7 @@ def features(
     clips: Sequence[Clip],
     *,
     pooling: Pooling = "mean",
-    crop: Crop | None = None,
+    crop: Crop | Window | None = None,
     views: int = 0,
     batch_size: int = 128,
     precision: str = "32",
@@ -137,12 +134,19 @@ def features(
     device = next(encoder.parameters()).device
     people = clips[0].people
     source = ResidentClips(
-        clips, frames=encoder.frames, people=people, batch_size=batch_size, crop=crop or Crop(), device=device, shuffle=False
+        clips,
+        frames=encoder.frames,
+        people=people,
+        batch_size=batch_size,
+        crop=crop,
+        device=device,
+        shuffle=False,
+        confidence=encoder.confidence,
     )
     with evaluation_mode(encoder, precision):
 
         def table(batches: Iterator[ClipBatch]) -> Tensor:
-            return torch.cat([pool(encoder.tokens(batch.positions).float(), pooling) for batch in batches])
+            return by_clip(batches, lambda positions: pool(encoder.tokens(positions).float(), pooling))
 
         total = table(source.ordered(batch_size))
         for view in range(views):
@@ -150,11 +154,35 @@ def features(
         return (total / (views + 1)).cpu().numpy()
 
 
+def by_clip(batches: Iterable[ClipBatch], see: Callable[[Tensor], Tensor]) -> Tensor:
+    """What `see` makes of the positions of every batch, one row a clip, in the order of the clips."""
+    found = [(batch.index, see(batch.positions)) for batch in batches]
+    rows, order = torch.cat([row for _, row in found]), torch.cat([index for index, _ in found]).argsort()
+    return rows[order]
+
+
+def shares(values: np.ndarray, classes: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Percent of clips whose class is among the five likeliest, and the means over classes of the shares right at one and at five guesses.
+
+    Args:
+        values: `(Q, K)` decision values. classes: `(K,)` what its columns stand for. truth: `(Q,)`.
+    """
+    likeliest = classes[np.argsort(-values, axis=1, kind="stable")[:, :5]] == truth[:, None]
+    one, five = likeliest[:, 0], likeliest.any(1)
+    each = [truth == c for c in np.unique(truth)]
+    return {
+        "top5": 100 * float(five.mean()),
+        "per_class": 100 * float(np.mean([one[rows].mean() for rows in each])),
+        "per_class_top5": 100 * float(np.mean([five[rows].mean() for rows in each])),
+    }
+
+
 def _score(protocol: str, predictions: np.ndarray, truth: np.ndarray, start: float, **details: Any) -> Score:
-    return Score(protocol, _percent(predictions, truth), predictions, truth, time.perf_counter() - start, details)
+    return Score(protocol, percent(predictions, truth), predictions, truth, time.perf_counter() - start, details)
 
 
-def _percent(predictions: np.ndarray, truth: np.ndarray) -> float:
+def percent(predictions: np.ndarray, truth: np.ndarray) -> float:
+    """Of `(Q,)` predictions, how many are right."""
     return 100.0 * float((predictions == truth).mean())
 
 
@@ -202,7 +230,7 @@ def linear_decisions(table: np.ndarray, labels: np.ndarray, split: Split) -> Dec
     # the products are small: more BLAS threads make each iteration slower, ten times so on a busy machine
     with threadpool_limits(1, user_api="blas"):
         candidates = decided(split.fit, split.validation, STRENGTHS)
-        accuracies = [_percent(classes[values.argmax(1)], labels[split.validation]) for classes, values in candidates]
+        accuracies = [percent(classes[values.argmax(1)], labels[split.validation]) for classes, values in candidates]
         best = accuracies.index(max(accuracies))  # the strongest of equals
         [(classes, scored)] = decided(split.train, split.test, STRENGTHS[best : best + 1])
     return Decisions(classes, scored, *candidates[best], (STRENGTHS[best],), (accuracies[best],), accuracies[best])
@@ -218,7 +246,7 @@ def mean_decisions(streams: Sequence[Decisions], labels: np.ndarray, split: Spli
         held,
         tuple(strength for s in streams for strength in s.strengths),
         tuple(accuracy for s in streams for accuracy in s.alone),
-        _percent(first.fit_classes[held.argmax(1)], labels[split.validation]),
+        percent(first.fit_classes[held.argmax(1)], labels[split.validation]),
     )
 
 
@@ -235,8 +263,8 @@ def linear_score(found: Decisions, labels: np.ndarray, split: Split) -> Score:
         details: dict[str, Any] = {"strength": found.strengths[0], "validation": found.validation}
     else:
         details = {"strengths": found.strengths, "alone": found.alone, "validation": found.validation}
-    predictions = found.classes[found.scored.argmax(1)]
-    return _score("linear", predictions, labels[split.test], start, **details, **evidence(split))
+    predictions, truth = found.classes[found.scored.argmax(1)], labels[split.test]
+    return _score("linear", predictions, truth, start, **details, **evidence(split), **shares(found.scored, found.classes, truth))
 
 
 def evidence(split: Split) -> dict[str, str]:
@@ -273,71 +301,6 @@ def _unit(table: np.ndarray) -> np.ndarray:
     return table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-12)
 
 
-def train_classifier(
-    protocol: str,
-    encoder: Encoder,
-    task: Task,
-    how: Supervision,
-    folder: Path,
-    *,
-    seed: int,
-    rows: np.ndarray | None = None,
-    frozen: bool = False,
-    quiet: bool = True,
-) -> Score:
-    """Trains `encoder` with a head on the training rows and tests the last epoch.
-
-    `frozen` leaves the encoder untouched, without label smoothing; otherwise everything is trained. The head is CMD's single linear map
-    where `how.hidden` is 0, else MAMP's: of its linear probe (batch norm + linear map) if `frozen`, else of its fine-tuning.
-    The encoder is changed in place. `folder` becomes a run folder of its own, so that a long fine-tuning resumes like any training.
-    """
-    start = time.perf_counter()
-    rows = task.split.train if rows is None else rows
-    if len(rows) < 2:
-        raise UserError(f"{protocol}: {len(rows)} training clip; batch normalisation needs 2 or more")
-    torch.manual_seed(seed)
-    people, classes = task.clips[0].people, len(task.classes)
-    if not how.hidden:
-        head: torch.nn.Module = PlainHead(encoder.width, classes, how.dropout)
-    elif frozen:
-        head = LinearHead(encoder.width, classes)
-    else:
-        head = FineTuneHead(encoder.width * token_joints(encoder, task), classes, how.hidden, how.dropout)
-    model = Classifier(encoder, head, frozen=frozen, smoothing=0.0 if frozen else how.smoothing, layer_decay=how.layer_decay)
-    device = next(encoder.parameters()).device
-    shared = {"frames": encoder.frames, "people": people, "crop": how.crop, "device": device}
-    source = ResidentClips(
-        [task.clips[i] for i in rows],
-        labels=task.labels[rows].tolist(),
-        batch_size=min(how.batch_size, len(rows)),
-        augment=how.augment,
-        seed=seed,
-        **shared,
-    )
-    stage = Stage(protocol, model, source, how.epochs, how.optimiser, how.schedule)
-    # first weights and clips are part of what the folder holds: another encoder, or a store built anew, must not find this classifier there
-    config = {"protocol": protocol, "task": task.name, "seed": seed, "rows": digest(rows), "encoder": weights_digest(encoder)}
-    config["clips"] = digest(task.labels[rows], *(task.clips[i].positions for i in rows))
-    config["supervision"] = repr(how)  # crop, augmentation, head and decay too: `fit` knows only the optimiser's part
-    # on the encoder's own device: `auto` would move the model to a GPU that the caller declined, away from its clips
-    fit(
-        [stage],
-        folder,
-        seed=seed,
-        config=config,
-        precision=how.precision,
-        accelerator=device.type,
-        resume=True,
-        quiet=quiet,
-        keep=1,
-    )
-    test = task.split.test
-    tests = ResidentClips([task.clips[i] for i in test], labels=task.labels[test].tolist(), batch_size=128, shuffle=False, **shared)
-    with evaluation_mode(model, how.precision):
-        found = [model.logits(batch.positions).argmax(1) for batch in tests.ordered(128)]
-    return _score(protocol, torch.cat(found).cpu().numpy(), task.labels[test], start, rows=len(rows), epochs=how.epochs)
-
-
 def digest(*arrays: np.ndarray) -> str:
     """A short hash of arrays of any shapes, one after the other."""
     found = hashlib.blake2b(digest_size=8)
@@ -352,15 +315,6 @@ def weights_digest(encoder: Encoder) -> str:
     for name, tensor in encoder.state_dict().items():
         found.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
     return found.hexdigest()
-
-
-def token_joints(encoder: Encoder, task: Task) -> int:
-    """`J'`: tokens over joints, found by running the encoder on one frame-resized clip."""
-    device = next(encoder.parameters()).device
-    clip = task.clips[0]
-    with evaluation_mode(encoder, "32"):
-        probe = torch.zeros(1, encoder.frames, clip.people, len(clip.skeleton), clip.positions.shape[-1], device=device)
-        return encoder.tokens(probe).shape[3]
 
 
 def few_labels(task: Task, ratio: float, seed: int) -> np.ndarray:
@@ -379,5 +333,4 @@ def raw_positions(task: Task, frames: int = 32) -> np.ndarray:
     source = ResidentClips(
         task.clips, frames=frames, people=task.clips[0].people, batch_size=256, crop=Crop(evaluation=1.0), shuffle=False
     )
-    batches: list[ClipBatch] = list(source.ordered(256))
-    return torch.cat([b.positions for b in batches]).flatten(1).numpy()
+    return by_clip(source.ordered(256), lambda positions: positions.flatten(1)).numpy()

@@ -47,6 +47,26 @@ def cmd_linear(how: Supervision) -> Supervision:
     return cmd_supervision(how, lr=0.1)
 
 
+def masa_supervision(how: Supervision) -> Supervision:
+    """MASA's fine-tuning as its paper has it: one linear map, SGD 0.01 with momentum, a tenth of the rate every 20 of 60 epochs, batch 64.
+
+    The crop and the precision of `how` are kept.
+    """
+    return replace(
+        how,
+        epochs=60,
+        batch_size=64,
+        optimiser=Optimiser("sgd", lr=0.01, weight_decay=0.0, momentum=0.9),
+        schedule=Schedule("step", milestones=(20, 40)),
+        layer_decay=1.0,
+        smoothing=0.0,
+        drop_path=0.0,
+        hidden=0,
+        dropout=0.1,
+        augment=(),
+    )
+
+
 PUBLISHED_LINEAR: dict[str, Callable[[Supervision], Supervision]] = {"mamp": mamp_linear, "cmd": cmd_linear, "i2md": cmd_linear}
 """How each method's own linear probe is trained, from how its other classifiers are. I2MD's protocols are CMD's."""
 

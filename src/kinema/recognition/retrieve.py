@@ -27,9 +27,9 @@ from ..data.store import Store
 from ..errors import UserError, unknown
 from ..files import atomic_file
 from ..motion.clip import Clip
-from ..motion.prepare import prepare
 from . import protocols
 from .encoder import Encoder
+from .masa_prepare import check_signer
 from .recipes import to_json
 from .run import Trained, check_fits
 
@@ -94,7 +94,7 @@ def retrieve(
         raise UserError(f"top {top}: expected 1 or more")
     check_fits(trained, store)
     _check_query(trained, query)
-    prepared = prepare(query, trained.recipe.preparation)
+    prepared = trained.recipe.prepare(query)
     searched = np.arange(len(store)) if rows is None else np.asarray(rows, np.int64)
     own = same(query, store)
     others = searched[~np.isin(searched, own)]
@@ -118,6 +118,9 @@ def retrieve(
 def _check_query(trained: Trained, query: Clip) -> None:
     """Raises UserError unless the encoder can read the query."""
     origin, skeleton = query.source or "the clip", trained.skeleton
+    if trained.recipe.signs:
+        check_signer(query.skeleton, origin)
+        return
     if query.skeleton.joints != skeleton.joints:
         raise UserError(
             f"{origin}: {query.skeleton.name} ({len(query.skeleton)} joints), "
@@ -188,7 +191,7 @@ def store_features(
         except ValueError as error:
             say(f"{path}: {error}; computed again")
     say(f"computing features of {len(store)} clips" + (f" ({name})" if name else ""))
-    table = trained.features(part, PreparedClips(store, trained.recipe.preparation))
+    table = trained.features(part, PreparedClips(store, trained.recipe.prepare))
     try:
         with atomic_file(path) as temporary:
             safetensors.numpy.save_file({"features": table}, temporary, {SEAL: f"{key}:{_sha256(table)}"})

@@ -26,8 +26,12 @@ from ..training.processes import layout
 from ..training.stage import Stage
 from . import protocols
 from .encoder import Encoder
+from .masa_prepare import check_signer
 from .protocols import Pooling
 from .recipes import Recipe, build_method, from_json, parts, to_json
+
+CLASSIFIER = "classifier"
+"""The ``kind`` of a run folder that holds an encoder with a head, see `classifier.py`."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ def pretrain(
     """
     rows = None if split is None else split_of(store, split).train
     _check_size(store, recipe)
-    clips = PreparedClips(store, recipe.preparation, rows)
+    clips = PreparedClips(store, recipe.prepare, rows)
     torch.manual_seed(seed)
     method = build_method(recipe)
     if not (resume and steps(folder)):  # here and not in `fit`, so that a mistake leaves no run folder
@@ -119,6 +123,7 @@ def pretrain(
         seed=seed,
         device=device,
         pairs=method.pairs,
+        confidence=method.confidence,
     )
     stage = Stage(
         "pretrain",
@@ -167,6 +172,9 @@ def _begin(method: Encoder, init: Path | None) -> None:
 
 def _check_size(store: Store, recipe: Recipe) -> None:
     """Raises UserError unless the network of a recipe can read the store's clips."""
+    if recipe.signs:
+        check_signer(store.skeleton, store.folder)
+        return
     size, path = recipe.size, recipe.size_path
     if size.joints != len(store.skeleton):
         raise UserError(f"{path}.joints is {size.joints}, but {store.folder} has {len(store.skeleton)} ({store.skeleton.name})")
@@ -189,6 +197,22 @@ def open_run(folder: Path) -> Trained:
     Raises:
         UserError: no run here, or one of another kind or version.
     """
+    path, config = Path(folder) / "config.json", read_config(folder)
+    if config.get("kind") == CLASSIFIER:
+        raise UserError(f"{folder}: a classifier, not a pre-trained encoder; it is for `kinema recognize FILE --run {folder}`")
+    skeleton = Skeleton.from_json(config.get("skeleton"), path)
+    seed, data = config.get("seed", 0), config.get("data", {})
+    if type(seed) is not int or not isinstance(data, dict):
+        raise UserError(f"{path}: damaged (seed {seed!r}, data {data!r}); train or import again")
+    return Trained(Path(folder), from_json(config["recipe"], path), skeleton, seed, data)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What a run folder of this room says of itself.
+
+    Raises:
+        UserError: no run here, or one of another kind or version.
+    """
     path = Path(folder) / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -198,15 +222,14 @@ def open_run(folder: Path) -> Trained:
         raise UserError(f"{path}: not readable ({error})") from error
     if not isinstance(config, dict) or config.get("room") != "recognition" or "recipe" not in config:
         raise UserError(f"{folder}: not a recognition run made by `kinema train` or `kinema import-weights`")
-    skeleton = Skeleton.from_json(config.get("skeleton"), path)
-    seed, data = config.get("seed", 0), config.get("data", {})
-    if type(seed) is not int or not isinstance(data, dict):
-        raise UserError(f"{path}: damaged (seed {seed!r}, data {data!r}); train or import again")
-    return Trained(Path(folder), from_json(config["recipe"], path), skeleton, seed, data)
+    return config
 
 
 def check_fits(trained: Trained, store: Store) -> None:
     """Raises UserError unless the encoder can read the store's clips."""
+    if trained.recipe.signs:
+        check_signer(store.skeleton, store.folder)
+        return
     if trained.skeleton.joints != store.skeleton.joints:
         raise UserError(
             f"{trained.folder}: trained on {trained.skeleton.name} ({len(trained.skeleton)} joints), "

@@ -135,9 +135,10 @@ class Schedule:
     """Learning rate over a stage, as a factor of the optimiser's rate, per optimiser step.
 
     Attributes:
-        kind: ``constant``, ``cosine`` (half cosine down to `final`), or ``step`` (times `gamma` at each of `milestones`).
+        kind: ``constant``, ``cosine`` (half cosine down to `final`), ``linear`` (a line down to it), or ``step`` (times `gamma` at each of
+            `milestones`).
         warmup: linear warm-up from 0, epochs.
-        final: the factor that the cosine ends at.
+        final: the factor that the cosine or the line ends at.
         milestones: epochs. gamma: the factor of each.
     """
 
@@ -148,8 +149,8 @@ class Schedule:
     gamma: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.kind not in ("constant", "cosine", "step"):
-            raise ValueError(f"schedule {self.kind!r}: expected constant, cosine or step")
+        if self.kind not in ("constant", "cosine", "linear", "step"):
+            raise ValueError(f"schedule {self.kind!r}: expected constant, cosine, linear or step")
 
     def factor(self, epoch: float, epochs: float) -> float:
         """The factor at a fractional `epoch` of `epochs`."""
@@ -157,9 +158,11 @@ class Schedule:
             return epoch / self.warmup
         if self.kind == "step":
             return self.gamma ** sum(epoch >= m for m in self.milestones)
+        share = min((epoch - self.warmup) / max(epochs - self.warmup, 1e-9), 1.0)
+        if self.kind == "linear":
+            return self.final + (1 - self.final) * (1 - share)
         if self.kind == "cosine":
-            share = (epoch - self.warmup) / max(epochs - self.warmup, 1e-9)
-            return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+            return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * share))
         return 1.0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -87,6 +88,27 @@ def chosen_clip(file: Path, number: int, skeleton: Path | None) -> tuple[Clip, i
         return found[checked_number(number, len(found), file)], len(found)
     first = list(islice(clips, max(number, 0) + 1))
     return first[checked_number(number, len(first), file)], None
+
+
+def clip_for(file: Path, number: int, skeleton: Skeleton) -> Clip:
+    """The clip as `kinema show` finds it; a bare array has the joints of a run, `skeleton`."""
+    if file.is_file() and _is_bare(file):
+        found = list(read_clips(file, skeleton))
+        return found[checked_number(number, len(found), file)]
+    return chosen_clip(file, number, None)[0]
+
+
+def _is_bare(file: Path) -> bool:
+    """Whether a file holds positions and does not say of which joints."""
+    kind = file.suffix.lower()
+    if kind == ".npz":
+        try:
+            with zipfile.ZipFile(file) as archive:
+                names = archive.namelist()
+        except (OSError, ValueError, RuntimeError, zipfile.BadZipFile):
+            return False  # its reader says what is wrong
+        return "positions.npy" in names and "skeleton.npy" not in names
+    return kind in BARE and file.name != user.INDEX and not claimed(file)
 
 
 def checked_number(number: int, total: int, file: Path) -> int:

@@ -1,4 +1,4 @@
-"""`kinema data list | build | check`."""
+"""`kinema data list | build | stage | check`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from pathlib import Path
 
 from ..data.build import build
 from ..data.datasets import DATASETS, Dataset
-from ..data.splits import check
+from ..data.splits import check, split, splits
+from ..data.stage.world import WORLDS
 from ..data.store import Store
-from ..errors import UserError
+from ..errors import UserError, unknown
 from .common import check_writable, plain, skeleton_of
+from .progress import progress
 
 WIDTH = 80
 
@@ -23,8 +25,9 @@ def list_datasets() -> None:
 
 
 def _lines(dataset: Dataset) -> list[str]:
+    classes = f"{len(dataset.classes)} classes" if dataset.classes else "classes from its list"
     facts = [
-        f"{dataset.title}; {len(dataset.classes)} classes, format {dataset.format}",
+        f"{dataset.title}; {classes}, format {dataset.format}",
         f"splits: {', '.join(dataset.splits)}",
         f"from: {dataset.source}",
     ]
@@ -71,6 +74,34 @@ def build_store(
     store = Store.open(out)
     print(plain("\n".join(summary.lines())))
     print(f"{plain(out)}: {len(store.classes)} classes, skeleton {store.skeleton.name}")
+
+
+def stage_store(name: str, out: Path, clips: int | None, overwrite: bool) -> None:
+    """Writes the first `clips` of a world of people made from a seed (default: all) as a store, and says what is in it.
+
+    Raises:
+        UserError: no such world, a number of clips that it does not have, or something is in the way.
+    """
+    if name not in WORLDS:
+        raise unknown("world of the stage", name, WORLDS)
+    write, size = WORLDS[name]
+    if clips is not None and not 1 <= clips <= size:
+        raise UserError(f"--clips {clips}: {name} has {size} clips; expected 1 to {size}")
+    check_writable(out)
+    count = clips or size
+    with progress(count, "clip") as step:
+        store = write(out, count, overwrite=overwrite, progress=step)
+    sides = ", ".join(_sizes(store, part) for part in splits(store))
+    print(f"{plain(out)}: {len(store)} clips, {len(store.classes)} classes, skeleton {store.skeleton.name}; {sides}")
+
+
+def _sizes(store: Store, name: str) -> str:
+    """A split and how many clips train and test."""
+    try:
+        part = split(store, name)
+    except UserError:  # the first few clips may all be of one side
+        return f"split {name} needs more clips"
+    return f"split {name} {len(part.train)} / {len(part.test)}"
 
 
 def check_store(path: Path, strict: bool) -> None:

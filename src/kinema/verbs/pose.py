@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +12,9 @@ from ..data.video import Video
 from ..errors import UserError
 from ..motion.clip import Clip
 from ..motion.formats import dotpose
-from ..training.progress import QUIET_SECONDS, Bar
 from ..view.overlay import save_film, save_sheet
 from .common import check_writable, plain
+from .progress import progress
 from .quiet import quiet
 
 DRAWINGS = (".mp4", ".png")
@@ -44,32 +41,14 @@ def pose(video: Path, out: Path | None, overlay: Path | None, fps: float | None)
         chosen = pace(opened, fps)
         with quiet():
             extractor = Holistic()
-            with _progress(chosen.total) as progress:
-                clip = extract(opened, extractor, chosen, progress)
+            with progress(chosen.total, "frame") as step:
+                clip = extract(opened, extractor, chosen, step)
         if chosen.resampled and fps is None:
             print(f"its frames are unevenly spaced: taken at {chosen.fps:.6g} a second")
     dotpose.write(clip, out)
     _report(clip, out, f"MediaPipe {extractor.version}")
     if overlay is not None:
         _draw(video, chosen, clip, overlay)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar in a terminal, now and then a line elsewhere; to be called with the frames that are done."""
-    bar, terminal, said = Bar(total, 0), sys.stderr.isatty(), time.monotonic()
-
-    def step(done: int) -> None:
-        nonlocal said
-        bar.step(done)
-        if not terminal and time.monotonic() - said >= QUIET_SECONDS:
-            said = time.monotonic()
-            bar.say(f"frame {done} of {total}")
-
-    try:
-        yield step
-    finally:
-        bar.close()
 
 
 def _report(clip: Clip, out: Path, by: str) -> None:

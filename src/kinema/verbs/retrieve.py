@@ -14,14 +14,12 @@ from rich.text import Text
 from ..data.store import Store, relative_source
 from ..errors import UserError
 from ..motion.clip import Clip
-from ..motion.formats import user
-from ..motion.skeleton import Skeleton
 from ..recognition.retrieve import Neighbour, same
 from ..recognition.retrieve import retrieve as run_retrieve
 from ..recognition.run import check_fits, open_run
 from ..training.device import device_of
 from ..view.neighbours import Row, most, save_page, save_sheet
-from .common import check_writable, checked_number, chosen_clip, console, plain, read_clips
+from .common import check_writable, clip_for, console, plain
 
 DRAWINGS = (".png", ".html")
 
@@ -43,7 +41,7 @@ def retrieve(
     device = str(device_of(accelerator))
     trained, store = open_run(run), Store.open(data)
     check_fits(trained, store)
-    query = _query(file, number, trained.skeleton)
+    query = clip_for(file, number, trained.skeleton)
     # what a program reads stands alone on standard output
     say = functools.partial(print, file=sys.stderr if as_json else sys.stdout)
     found = run_retrieve(trained, query, store, top=top, stream=stream, device=device, say=lambda text: say(plain(text)))
@@ -74,14 +72,6 @@ def retrieve(
 
 
 HEADS = ("rank", "similarity", "class", "clip")
-
-
-def _query(file: Path, number: int, skeleton: Skeleton) -> Clip:
-    """The clip as `kinema show` finds it; a bare array has the joints of the run."""
-    if file.is_file() and file.suffix.lower() in (".npy", ".csv") and file.name != user.INDEX:
-        found = list(read_clips(file, skeleton))
-        return found[checked_number(number, len(found), file)]
-    return chosen_clip(file, number, None)[0]
 
 
 def _class(label: int | None, name: str | None) -> str:

@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 from ..data.store import INDEX, Store
 from ..errors import UserError, unknown
 from ..recognition import import_weights as importing
-from ..recognition.recipes import Recipe, from_json, recipe, to_json
+from ..recognition.presets import recipe
+from ..recognition.recipes import Recipe, from_json, to_json
 from ..recognition.run import pretrain
 from ..training.fit import Every
 from .common import check_writable, skeleton_of

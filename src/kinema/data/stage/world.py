@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 from ...motion.clip import Clip
 from ..store import Store
@@ -18,13 +19,16 @@ def clips(count: int = stage1.SIZE) -> Iterator[tuple[str, Clip]]:
         yield f"{index:06d}", clip.with_(meta={**clip.meta, "splits": sides(stage1.draw(index), stage1.SPLITS)})
 
 
-def write(folder: Path, count: int = stage1.SIZE, *, overwrite: bool = False) -> Store:
-    """Writes the first `count` clips of stage-1 as a store.
+def write(
+    folder: Path, count: int = stage1.SIZE, *, overwrite: bool = False, progress: Callable[[int], None] | None = None
+) -> Store:
+    """Writes the first `count` clips of stage-1 as a store; `progress` is called after each clip with the number of those done.
 
     Raises:
         UserError: `folder` is in the way, or the disk is full.
     """
-    return Store.write(folder, clips(count), name="stage-1", classes=stage1.CLASSES, overwrite=overwrite)
+    found = _counted(clips(count), progress)
+    return Store.write(folder, found, name="stage-1", classes=stage1.CLASSES, overwrite=overwrite)
 
 
 def sign_clips(count: int = signs1.SIZE) -> Iterator[tuple[str, Clip]]:
@@ -34,10 +38,35 @@ def sign_clips(count: int = signs1.SIZE) -> Iterator[tuple[str, Clip]]:
         yield f"{index:06d}", clip.with_(meta={**clip.meta, "splits": sides(signs1.draw(index), signs1.SPLITS)})
 
 
-def write_signs(folder: Path, count: int = signs1.SIZE, *, overwrite: bool = False) -> Store:
-    """Writes the first `count` clips of signs-1 as a store.
+def write_signs(
+    folder: Path, count: int = signs1.SIZE, *, overwrite: bool = False, progress: Callable[[int], None] | None = None
+) -> Store:
+    """Writes the first `count` clips of signs-1 as a store, as `write` does.
 
     Raises:
         UserError: `folder` is in the way, or the disk is full.
     """
-    return Store.write(folder, sign_clips(count), name="signs-1", classes=signs1.CLASSES, overwrite=overwrite)
+    found = _counted(sign_clips(count), progress)
+    return Store.write(folder, found, name="signs-1", classes=signs1.CLASSES, overwrite=overwrite)
+
+
+class Writer(Protocol):
+    """`write` and `write_signs`."""
+
+    def __call__(
+        self, folder: Path, count: int = ..., *, overwrite: bool = ..., progress: Callable[[int], None] | None = ...
+    ) -> Store:
+        """Writes a world."""
+        ...
+
+
+WORLDS: dict[str, tuple[Writer, int]] = {"stage-1": (write, stage1.SIZE), "signs-1": (write_signs, signs1.SIZE)}
+"""Each world: what writes it, and how many clips it has."""
+
+
+def _counted(found: Iterable[tuple[str, Clip]], progress: Callable[[int], None] | None) -> Iterator[tuple[str, Clip]]:
+    """`found`, with `progress` told of each that was taken and written."""
+    for done, one in enumerate(found, 1):
+        yield one
+        if progress is not None:
+            progress(done)

@@ -12,6 +12,7 @@ from ..clip import Clip
 from . import (
     dotpose,
     fingerspelling,
+    msasl,
     msr_action3d,
     npz,
     ntu,
@@ -20,10 +21,12 @@ from . import (
     pku,
     pyskl,
     sbu,
+    sign_table,
     user,
     utd_mhad,
     utkinect,
     wholebody,
+    wlasl,
 )
 from .jobs import Job
 from .members import Member, members
@@ -52,6 +55,11 @@ FORMATS: dict[str, Format] = {
     "msr-action3d": msr_action3d,
     "utkinect": utkinect,
     "sbu": sbu,
+    # the largest first: where the lists of several are there, that is the guess
+    **{f"wlasl{n}": wlasl.WLASL(n) for n in wlasl.SIZES},
+    **{f"msasl{n}": msasl.MSASL(n) for n in msasl.SIZES},
+    "nmfs-csl": sign_table.SignTable(sign_table.nmfs_csl_size),
+    "slr500": sign_table.SignTable(sign_table.slr500_size),
     "pose": dotpose,
     "fingerspelling": fingerspelling,
     "openhands": openhands,

@@ -82,13 +82,13 @@ def _header(content: bytes, origin: str) -> tuple[PoseHeader, int]:
     if len(content) < 4:
         raise FormatError(origin, f"{len(content)} bytes are no .pose file; copy or download it again")
     version = struct.unpack_from("<f", content)[0]
-    if round(version, 3) not in VERSIONS:
+    if version != 0 and round(version, 3) not in VERSIONS[1:]:  # as the library tells them apart
         raise FormatError(origin, "not a .pose file of version 0.0, 0.1 or 0.2: it is damaged or of another format")
     reader = BufferReader(content[:MAX_HEADER])
     try:
         header = PoseHeader.read(reader)
-    except (struct.error, TypeError, ValueError, IndexError) as error:
-        raise FormatError(origin, f"damaged header ({type(error).__name__}); copy or download it again") from None
+    except (struct.error, TypeError, ValueError, IndexError):
+        raise FormatError(origin, "cut off within its header, or damaged header; copy or download it again") from None
     return header, reader.read_offset
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,3 +22,16 @@ class Job:
     name: str
     member: Member
     context: tuple[Any, ...] = ()
+
+
+class JobList(list[Job]):
+    """Jobs that a list of the data set names.
+
+    Attributes:
+        classes: names by label, also of classes that no job is of.
+        remarks: for the user, a line each: what the list names in vain.
+    """
+
+    def __init__(self, jobs: Iterable[Job], classes: Sequence[str], remarks: Sequence[str] = ()):
+        super().__init__(jobs)
+        self.classes, self.remarks = tuple(classes), tuple(remarks)

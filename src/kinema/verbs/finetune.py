@@ -1,0 +1,71 @@
+"""`kinema finetune`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ..data.store import INDEX, Store
+from ..errors import UserError
+from ..files import write_json
+from ..recognition.classifier import score_classifier, train_classifier
+from ..recognition.evaluate import make_task
+from ..recognition.published import lasting
+from ..recognition.run import open_run
+from ..training.device import device_of
+from .common import check_writable
+from .train import changed
+
+
+def finetune(
+    run: Path,
+    data: Path,
+    out: Path,
+    split: str | None,
+    seed: int | None,
+    epochs: int | None,
+    frozen: bool,
+    scratch: bool,
+    settings: Sequence[str],
+    accelerator: str,
+) -> None:
+    """Trains a classifier on a run's encoder, keeps it in `out`, and scores the test clips of the split, if one is given.
+
+    Raises:
+        UserError: frozen random weights, a setting that is not of the supervision, data without labels or that does not fit; see
+            `recognition.classifier.train_classifier`.
+    """
+    if frozen and scratch:
+        raise UserError("--frozen --scratch: random weights that do not learn recognise nothing; leave one out")
+    for setting in settings:
+        if not setting.startswith("supervision."):
+            raise UserError(f"--set {setting}: the encoder is trained already; only values of supervision can be set here")
+    check_writable(out)
+    if (out / INDEX).exists():
+        raise UserError(f"{out}: holds a store, a run folder is another; choose another --out")
+    trained = open_run(run)
+    trained = replace(trained, recipe=changed(trained.recipe, {}, settings), seed=trained.seed if seed is None else seed)
+    store = Store.open(data)
+    how = trained.recipe.supervision
+    how = how if epochs is None else lasting(how, epochs)
+    how = replace(how, layer_decay=1.0) if scratch else how
+    task = make_task(trained, store, split)
+    encoder = trained.encoder(weights=not scratch, drop_path=0.0 if frozen else how.drop_path).alone().to(device_of(accelerator))
+    name = "linear" if frozen else "scratch" if scratch else "finetune"
+    model = train_classifier(name, trained, encoder, task, how, out, seed=trained.seed, frozen=frozen, quiet=False)
+    print(f"{out}: {len(task.classes)} classes, trained on {len(task.split.train)} clips; `kinema recognize FILE --run {out}`")
+    if not len(task.split.test):
+        return
+    score = score_classifier(name, model, task, how)
+    found = {"top1": score.accuracy, **{k: score.details[k] for k in ("top5", "per_class", "per_class_top5")}}
+    print(
+        f"{task.name}: {len(task.split.test)} test clips: top 1 {found['top1']:.1f} %, top 5 {found['top5']:.1f} %; "
+        f"over classes {found['per_class']:.1f} % and {found['per_class_top5']:.1f} %"
+    )
+    each = np.diag(score.confusion(len(task.classes))).tolist()
+    counts = np.bincount(score.truth, minlength=len(task.classes)).tolist()
+    classes = {name: {"clips": n, "right": r} for name, n, r in zip(task.classes, counts, each, strict=True)}
+    write_json(out / "metrics.json", {"task": task.name, "unit": "percent of test clips", **found, "classes": classes})

@@ -1,0 +1,235 @@
+"""`kinema recognize`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from rich.table import Table
+from rich.text import Text
+
+from ..data.extract import Holistic, extract, pace
+from ..data.video import Video
+from ..errors import UserError, unknown
+from ..motion.clip import UNITS, Clip
+from ..motion.keypoints import HOLISTIC75
+from ..motion.prepare import take_people
+from ..motion.skeleton import Skeleton
+from ..motion.skeletons import SKELETONS
+from ..recognition.classifier import Recogniser, open_recogniser
+from ..recognition.recognize import Label, Recognition, Stream, labels_to_json
+from ..recognition.recognize import recognize as run_recognize
+from ..training.device import device_of
+from ..view.timeline import Span, draw
+from .common import check_writable, checked_number, clip_for, console, plain
+from .progress import progress
+from .quiet import quiet
+
+VIDEOS = tuple(
+    ".mp4 .m4v .mov .3gp .mkv .webm .avi .ts .mts .m2ts .mpg .mpeg .vob .flv .wmv .asf .ogv .ogg .gif .apng .ivf .nut .mxf".split()
+)
+"""Names of videos end so; everything else is a motion file."""
+MAX_LINE = 2**24
+"""Letters of the longest line that is read from standard input."""
+HEADER = ("skeleton", "fps", "image_size", "units")
+POSE = ("positions", "confidence")
+
+
+def recognize(
+    file: Path | None,
+    run: Path,
+    number: int,
+    top: int,
+    window: float | None,
+    hop: float | None,
+    person: int | None,
+    out: Path | None,
+    as_json: bool,
+    live: bool,
+    accelerator: str,
+) -> None:
+    """Prints the labels of a motion file, a video or (`live`) of poses on standard input; draws them over time.
+
+    Raises:
+        UserError: nothing readable, a run that is no classifier, nobody to be seen, or options that make no sense.
+    """
+    if top < 1:
+        raise UserError(f"--top {top}: expected 1 or more")
+    if person is not None and person < 0:
+        raise UserError(f"--person {person}: expected 0 or more")
+    if out is not None and out.suffix.lower() != ".png":
+        raise UserError(f"--out {out}: expected a name that ends in .png")
+    if live:
+        if file is not None or out is not None or number:
+            raise UserError("--live reads poses from standard input and prints JSON: leave out the file, --clip and --out")
+        _live(open_recogniser(run, str(device_of(accelerator))), top, window, hop, person)
+        return
+    if file is None:
+        raise UserError("no file: name a motion file or a video, or read poses from standard input with --live")
+    if out is not None:
+        check_writable(out)
+    recogniser = open_recogniser(run, str(device_of(accelerator)))
+    if file.suffix.lower() in VIDEOS and not file.is_dir():
+        checked_number(number, 1, file)
+        clip = _film(file, recogniser, sys.stderr if as_json else sys.stdout)
+    else:
+        clip = clip_for(file, number, recogniser.skeleton)
+    if person is not None:
+        if person >= clip.people:
+            raise UserError(f"--person {person}: {file} has {clip.people} people, from 0 to {clip.people - 1}")
+        clip = take_people(clip, [person])
+    with progress(clip.frames, "frame") as step:
+        found = run_recognize(recogniser, clip, top=top, window=window, hop=hop, progress=step)
+    if out is None and len(found.pieces) > 1 and not as_json:
+        out = Path(f"{file.stem or 'clip'}-labels.png")
+    if out is not None:
+        spans = [Span(s.start, s.end, [(label.name, label.confidence) for label in s.labels]) for s in found.spans()]
+        title = f"{file.name} · {recogniser.recipe.method} {recogniser.recipe.preset}"
+        draw(spans, out, clip, title)
+    if as_json:
+        told = {"run": str(run), "file": str(file), "clip": number, "person": person, **found.to_json()}
+        print(json.dumps(told | {"picture": None if out is None else str(out)}, indent=1, allow_nan=False))
+    else:
+        _print(found)
+        if out is not None:
+            print(f"drawn to {plain(out)}")
+
+
+def _film(file: Path, recogniser: Recogniser, told: TextIO) -> Clip:
+    """The person of a video, found by MediaPipe. What can be refused before the long work is."""
+    with Video.open(file) as video:
+        chosen = pace(video)
+        recogniser.probabilities([_made_up(video)])
+        with quiet():
+            extractor = Holistic()
+            with progress(chosen.total, "frame") as step:
+                clip = extract(video, extractor, chosen, step)
+    print(f"{clip.frames} frames looked at by MediaPipe {extractor.version}", file=told)
+    return clip
+
+
+def _made_up(video: Video) -> Clip:
+    """A pose such as those that will be found: a run that cannot take it cannot take them."""
+    height, width = video.size
+    places = np.linspace(0.3, 0.7, len(HOLISTIC75))[:, None] * np.array([width, height])
+    positions = np.tile(places.astype(np.float32), (8, 1, 1, 1))
+    sure = np.ones(positions.shape[:3], np.float32)
+    return Clip(positions, HOLISTIC75, 25, sure, units="pixels", image_size=(width, height), source=str(video.path))
+
+
+def _line(text: str) -> str:
+    return plain(" ".join(text.split()))
+
+
+def _percent(label: Label) -> str:
+    return f"{100 * label.confidence:.0f} %"
+
+
+def _print(found: Recognition) -> None:
+    """A table of one piece; of several, a line for each time in which the first label stays the same, and the whole in a line."""
+    seconds = found.frames / found.fps
+    if len(found.pieces) == 1:
+        print(f"{_line(Path(found.source).name or 'clip')}, {seconds:.1f} s")
+        table = Table()
+        table.add_column("class", overflow="fold")
+        table.add_column("confidence", justify="right")
+        for label in found.labels:
+            table.add_row(Text(_line(label.name)), _percent(label))
+        console.print(table)
+        return
+    merged = found.merged()
+    times = [f"{span.start:.1f}-{span.end:.1f} s" for span in merged]
+    names = [_line(span.labels[0].name) if span.labels else "(nobody)" for span in merged]
+    for time, name, span in zip(times, names, merged, strict=True):
+        sure = f"  {_percent(span.labels[0]):>5}" if span.labels else ""
+        print(f"{time:>{max(map(len, times))}}  {name:<{max(map(len, names))}}{sure}".rstrip())
+    print("on the whole: " + ", ".join(f"{_line(label.name)} {_percent(label)}" for label in found.labels))
+
+
+# standard input
+
+
+def _live(recogniser: Recogniser, top: int, window: float | None, hop: float | None, person: int | None) -> None:
+    """Reads a header and a pose a line, and prints a line whenever the stream has an answer."""
+    line = 1
+    try:
+        given = _json_line(HEADER, "fps")
+        if given is None:
+            raise UserError('nothing comes in; the first line is a JSON object such as {"fps": 30}, see docs/recognize.md')
+        stream = _stream(recogniser, given, top, window, hop)
+        while True:
+            line += 1
+            given = _json_line(POSE, "positions")
+            if given is None:
+                break
+            positions, confidence = given["positions"], given.get("confidence")
+            if person is not None:
+                positions, confidence = _only(positions, person), _only(confidence, person)
+            labels = stream.push(positions, confidence)
+            if labels is not None:
+                told = {"frames": stream.frames, "seconds": round(stream.frames / stream.fps, 6)}
+                print(json.dumps(told | {"labels": labels_to_json(labels)}, allow_nan=False), flush=True)
+    except UserError as error:
+        raise UserError(f"standard input, line {line}: {error}") from error
+    if stream.frames < stream.first:
+        print(f"the input ended after {stream.frames} poses; the first answer comes after {stream.first}", file=sys.stderr)
+
+
+def _json_line(known: Sequence[str], needed: str) -> dict[str, Any] | None:
+    """The JSON object of the next line; None at the end of the input.
+
+    Raises:
+        UserError: anything else.
+    """
+    try:
+        text = sys.stdin.readline(MAX_LINE + 1)
+        if not text:
+            return None
+        if len(text) > MAX_LINE:
+            raise UserError(f"longer than {MAX_LINE} letters; expected one JSON object a line")
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"no JSON object ({error}); expected one a line, with {' and '.join(known)}") from error
+    if not isinstance(value, dict) or needed not in value or set(value) - set(known):
+        raise UserError(f"expected a JSON object with {needed}, and no other keys than {', '.join(known)}")
+    return value
+
+
+def _stream(recogniser: Recogniser, header: dict[str, Any], top: int, window: float | None, hop: float | None) -> Stream:
+    """The stream that a header describes.
+
+    Raises:
+        UserError: a value that is not what its name says.
+    """
+    skeleton, fps, size, units = (header.get(key) for key in HEADER)
+    if skeleton is None:
+        skeleton = recogniser.skeleton
+    elif isinstance(skeleton, str):
+        if skeleton not in SKELETONS:
+            raise unknown("skeleton", skeleton, SKELETONS)
+        skeleton = SKELETONS[skeleton]
+    else:
+        skeleton = Skeleton.from_json(skeleton)
+    if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < 1e6:
+        raise UserError(f"fps {fps!r}; expected a number above 0")
+    if size is not None and not (isinstance(size, list) and len(size) == 2 and all(type(n) is int and n > 0 for n in size)):
+        raise UserError(f"image_size {size!r}; expected [width, height] in pixels")
+    return Stream(
+        recogniser,
+        skeleton=skeleton,
+        fps=float(fps),
+        image_size=None if size is None else (size[0], size[1]),
+        units=UNITS[0] if units is None else str(units),
+        window=window,
+        hop=hop,
+        top=top,
+    )
+
+
+def _only(people: Any, person: int) -> Any:
+    """One of a list of people, as a list; of none where there is no such person. What is no list is judged by the stream."""
+    return people[person : person + 1] if isinstance(people, list) else people

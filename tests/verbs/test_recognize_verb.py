@@ -1,0 +1,340 @@
+"""`kinema recognize`: from files, videos and poses on standard input to labels."""
+
+import io
+import json
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+import sign_stream
+
+from kinema.cli import main
+from kinema.data.store import Store
+from kinema.errors import UserError
+from kinema.motion.clip import Clip
+from kinema.motion.convert import convert
+from kinema.motion.formats import dotpose, npz
+from kinema.motion.prepare import Preparation
+from kinema.motion.skeleton import Skeleton
+from kinema.motion.skeletons import HOLISTIC75, NTU25, SIGN49
+from kinema.recognition.recognize import recognize
+from kinema.verbs import recognize as verb
+from kinema.view.film import write_film
+
+REAL = verb.open_recogniser
+CLASSES = ("low", "middle\x1b[31m", "high")
+
+
+class Fake:
+    """Class k where the mean of the second coordinates is near 100 k; confident where it is very near."""
+
+    classes, usual, folder = CLASSES, 1.0, Path("run")
+    recipe = SimpleNamespace(method="fake", preset="small", preparation=Preparation())
+
+    def __init__(self, skeleton):
+        self.skeleton = skeleton
+
+    def probabilities(self, clips):
+        clips = [convert(clip, self.skeleton) for clip in clips]
+        heights = np.array([clip.positions[..., 1][clip.positions[..., 1] != 0].mean() for clip in clips])
+        logits = -np.abs(heights[:, None] - 100 * np.arange(1, 4)) / 20
+        shares = np.exp(logits - logits.max(1, keepdims=True))
+        return (shares / shares.sum(1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def run(monkeypatch, tmp_path):
+    """A classifier of NTU's joints called `run`, and of SIGN49 called `sign`; any other name is no classifier."""
+
+    def opened(folder, device="cpu"):
+        skeletons = {"run": NTU25, "sign": SIGN49}
+        if str(folder) not in skeletons:
+            raise UserError(f"{folder}: no classifier")
+        return Fake(skeletons[str(folder)])
+
+    monkeypatch.setattr(verb, "open_recogniser", opened)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def moving(*heights, frames=20, people=1, skeleton=NTU25):
+    """Each height for `frames` frames, 10 a second; None: nobody."""
+    positions = np.zeros((frames * len(heights), people, len(skeleton), 3), np.float32)
+    for part, height in enumerate(heights):
+        if height is not None:
+            positions[part * frames : (part + 1) * frames] = (1, height, 1)
+    return Clip(positions, skeleton, fps=10)
+
+
+def test_a_short_file(good, run):
+    npz.write(moving(100), run / "a.npz")
+    said = good("recognize", "a.npz", "--run", "run", "--top", 2)
+    assert "a.npz, 2.0 s" in said
+    assert [line.split("│")[1].strip() for line in said.splitlines() if "%" in line] == ["low", r"middle\x1b[31m"]
+    assert "99 %" in said
+    assert [p.name for p in run.iterdir()] == ["a.npz"], "a short clip is drawn only if it is asked for"
+    assert "drawn to b.png" in good("recognize", "a.npz", "--run", "run", "--out", "b.png")
+    assert (run / "b.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_long_file_is_told_over_time_and_drawn(good, run):
+    npz.write(moving(100, None, 300), run / "a.npz")
+    lines = good("recognize", "a.npz", "--run", "run", "--hop", 1).splitlines()
+    assert lines[:3] == ["0.0-2.0 s  low        99 %", "2.0-4.0 s  (nobody)", "4.0-6.0 s  high       99 %"]
+    assert lines[3].startswith("on the whole: low 50 %, high 50 %")
+    assert lines[4:] == ["drawn to a-labels.png"]
+    assert (run / "a-labels.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_json_stands_alone_and_draws_nothing_unasked(good, run):
+    npz.write(moving(100, 300), run / "a.npz")
+    told = json.loads(good("recognize", "a.npz", "--run", "run", "--json", "--window", 2, "--hop", 2))
+    assert (told["run"], told["file"], told["clip"], told["person"], told["picture"]) == ("run", "a.npz", 0, None, None)
+    assert [(p["start"], p["end"], p["labels"][0]["name"]) for p in told["pieces"]] == [(0, 2, "low"), (2, 4, "high")]
+    assert len(told["pieces"][0]["labels"]) == 3
+    found = recognize(Fake(NTU25), moving(100, 300), window=2, hop=2)
+    assert told["labels"][0]["confidence"] == round(found.labels[0].confidence, 6)
+    assert [p.name for p in run.iterdir()] == ["a.npz"]
+    assert json.loads(good("recognize", "a.npz", "--run", "run", "--json", "--out", "x.png"))["picture"] == "x.png"
+    assert (run / "x.png").exists()
+
+
+def test_bare_arrays_have_the_joints_of_the_run(good, bad, run):
+    positions = moving(300).positions[:, 0]
+    np.save(run / "a.npy", positions)
+    np.savetxt(run / "b.csv", positions.reshape(20, -1), delimiter=",")
+    np.savez(run / "c.npz", positions=positions)
+    for name in ("a.npy", "b.csv", "c.npz"):
+        assert json.loads(good("recognize", name, "--run", "run", "--json"))["labels"][0]["name"] == "high"
+    np.save(run / "d.npy", positions[:, :7])
+    assert "25" in bad("recognize", "d.npy", "--run", "run")
+
+
+def test_one_person_of_several(good, bad, run):
+    clip = moving(100, people=2)
+    clip.positions[:, 1, :, 1] = 300
+    npz.write(clip, run / "a.npz")
+    names = [json.loads(good("recognize", "a.npz", "--run", "run", "--json", "--person", n))["labels"][0]["name"] for n in (0, 1)]
+    assert names == ["low", "high"]
+    assert "--person 2: a.npz has 2 people, from 0 to 1" in bad("recognize", "a.npz", "--run", "run", "--person", 2)
+
+
+def test_another_skeleton_is_converted_or_refused(good, bad, run):
+    clip = moving(200, skeleton=HOLISTIC75)
+    flat = clip.with_(
+        positions=np.ascontiguousarray(clip.positions[..., :2]), units="pixels", image_size=(640, 480),
+        confidence=np.ones(clip.positions.shape[:3], np.float32),
+    )  # fmt: skip
+    dotpose.write(flat, run / "a.pose")
+    assert "middle" in good("recognize", "a.pose", "--run", "sign")
+    odd = Clip(np.ones((4, 1, 1, 3), np.float32), Skeleton("odd", ("x",), (-1,)))
+    npz.write(odd, run / "odd.npz")
+    assert "cannot be converted" in bad("recognize", "odd.npz", "--run", "sign")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--run run", "name a motion file or a video, or .* --live"),
+        ("x.npz --run other", "other: no classifier"),
+        ("x.npz --run run", "x.npz: no such file"),
+        ("x.mp4 --run run", "x.mp4: no such"),
+        ("x.mp4 --run run --clip 1", "--clip 1: x.mp4 has 1 clips"),
+        ("a.npz --run run --clip 1", "--clip 1"),
+        ("a.npz --run run --top 0", "--top 0: expected 1 or more"),
+        ("a.npz --run run --person -1", "--person -1"),
+        ("a.npz --run run --window 0", "window of 0 s"),
+        ("a.npz --run run --window 1 --hop 2", "hop of 2 s"),
+        ("a.npz --run run --out x.gif", r"--out x\.gif: expected a name that ends in \.png"),
+        ("a.npz --run run --live", "leave out the file"),
+        ("--run run --live --out x.png", "leave out"),
+        ("empty.npz --run run", "empty.npz: nobody is in any of its 20 frames"),
+    ],
+)
+def test_mistakes(bad, run, words, said):
+    npz.write(moving(100), run / "a.npz")
+    npz.write(moving(None), run / "empty.npz")
+    before = sorted(run.iterdir())
+    assert re.search(said, bad("recognize", *words.split()))
+    assert sorted(run.iterdir()) == before
+
+
+# videos
+
+
+class Finder:
+    """Stands in for MediaPipe: everybody is at a height of 200 pixels."""
+
+    skeleton, version = HOLISTIC75, "0"
+
+    def landmarks(self, frames):
+        for _ in frames:
+            yield np.tile(np.array([5, 200, 1], np.float32), (1, 75, 1))
+
+
+def film(path, frames=20):
+    from PIL import Image
+
+    write_film((Image.new("RGB", (64, 48), (99, 99, 99)) for _ in range(frames)), path, 10, "x")
+
+
+def test_a_video(good, bad, run, monkeypatch):
+    film(run / "a.mp4")
+    monkeypatch.setattr(verb, "Holistic", Finder)
+    said = good("recognize", "a.mp4", "--run", "sign")
+    assert "20 frames looked at by MediaPipe 0" in said
+    assert "middle" in said
+    assert json.loads(good("recognize", "a.mp4", "--run", "sign", "--json"))["labels"][0]["name"] == CLASSES[1]
+
+    monkeypatch.setattr(verb, "open_recogniser", lambda *_: Fake(Skeleton("odd", ("x",), (-1,))))
+    assert "cannot be converted" in bad("recognize", "a.mp4", "--run", "odd"), "before the long work"
+    monkeypatch.setattr(verb, "open_recogniser", lambda *_: Fake(SIGN49))
+
+    class Nobody(Finder):
+        def landmarks(self, frames):
+            for _ in frames:
+                yield np.zeros((0, 75, 3), np.float32)
+
+    monkeypatch.setattr(verb, "Holistic", Nobody)
+    assert "a.mp4: nobody is in any of its 20 frames" in bad("recognize", "a.mp4", "--run", "sign")
+
+
+def test_a_video_without_the_extra(bad, run, monkeypatch):
+    film(run / "a.mp4", 2)
+    monkeypatch.setitem(sys.modules, "mediapipe", None)
+    assert "MediaPipe" in bad("recognize", "a.mp4", "--run", "sign")
+
+
+# a classifier that was trained
+
+
+@pytest.fixture(scope="module")
+def trained(made, tmp_path_factory):
+    """The folder of a classifier."""
+    out = tmp_path_factory.mktemp("named")
+    options = ("--data", made.store, "--split", "view", "--protocols", "finetune", "--epochs", "1", "--accelerator", "cpu")
+    assert main([str(word) for word in ("evaluate", made.run, *options, "--out", out)]) == 0
+    return next(file.parent for file in out.rglob("config.json"))
+
+
+def test_a_trained_classifier_names_files_stores_and_streams(good, bad, made, trained, monkeypatch, capfd):
+    monkeypatch.setattr(verb, "open_recogniser", REAL)
+    file = sorted(made.raw.iterdir())[0]
+    shared = ("--run", trained, "--accelerator", "cpu", "--json")
+    whole, same = (json.loads(good("recognize", *words, *shared)) for words in ((file,), (made.store, "--clip", 0)))
+    assert whole["labels"] == same["labels"]
+    assert {label["name"] for label in whole["labels"]} <= set(Store.open(made.store).classes)
+    assert 0 < sum(label["confidence"] for label in whole["labels"]) <= 1 + 1e-5
+    clip = Store.open(made.store).clip(0)
+    lines = [{"fps": clip.fps}, *({"positions": p.tolist()} for p in clip.positions)]
+    code, answers, _ = live(monkeypatch, capfd, lines, "--accelerator", "cpu", "--window", 0.6, "--hop", 0.03, run=str(trained))
+    told = {label["name"]: label["confidence"] for label in answers[-1]["labels"]}
+    assert (code, answers[-1]["frames"]) == (0, clip.frames)
+    assert told == {label["name"]: pytest.approx(label["confidence"], abs=2e-3) for label in whole["labels"]}
+    assert "kinema finetune" in bad("recognize", file, "--run", made.run)
+    assert "no run here" in bad("recognize", file, "--run", made.store)
+
+
+def test_the_benchmark_of_streams(made, trained, capsys):
+    before = torch.get_num_threads()
+    try:
+        sign_stream.main(["--run", str(trained), str(sorted(made.raw.iterdir())[0]), "--rounds", "2", "--threads", "1"])
+    finally:
+        torch.set_num_threads(before)
+    row = capsys.readouterr().out.splitlines()[-1].split("|")
+    assert row[2].strip() == "10"
+    assert float(row[3].split("(")[0]) > 0
+
+
+# standard input
+
+
+def live(monkeypatch, capfd, lines, *options, run="run"):
+    """Exit code, answers, what was said on standard error."""
+    text = "".join(line if isinstance(line, str) else json.dumps(line) + "\n" for line in lines)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+    capfd.readouterr()
+    code = main(["recognize", "--run", run, "--live", *map(str, options)])
+    captured = capfd.readouterr()
+    return code, [json.loads(line) for line in captured.out.splitlines()], captured.err
+
+
+def pose(height, people=1):
+    return {"positions": [[[1.5, height + 200 * person, 1]] * 25 for person in range(people)]}
+
+
+def test_poses_come_in_and_labels_go_out(monkeypatch, capfd):
+    lines = [{"fps": 10}, *[pose(100)] * 10, {"positions": []}, *[pose(300)] * 15]
+    code, answers, said = live(monkeypatch, capfd, lines, "--hop", 0.5, "--top", 2)
+    assert (code, said) == (0, "")
+    assert [a["frames"] for a in answers] == [5, 10, 15, 20, 25]
+    assert [a["seconds"] for a in answers] == [0.5, 1, 1.5, 2, 2.5]
+    assert answers[0]["labels"][0]["name"] == "low"
+    assert answers[-1]["labels"][0]["name"] == "high"
+    assert all(len(a["labels"]) == 2 for a in answers)
+
+
+def test_a_header_may_say_all(monkeypatch, capfd):
+    header = {"skeleton": "holistic75", "fps": 10, "image_size": [640, 480], "units": "pixels"}
+    poses = [{"positions": [[[5, 200]] * 75], "confidence": [[1] * 75]}] * 5
+    code, answers, _ = live(monkeypatch, capfd, [header, *poses], run="sign")
+    assert code == 0
+    assert answers[0]["labels"][0]["name"] == CLASSES[1]
+    own = {"skeleton": NTU25.to_json(), "fps": 10.0}
+    assert live(monkeypatch, capfd, [own, *[pose(100)] * 5])[1]
+
+
+def test_one_person_of_a_stream(monkeypatch, capfd):
+    lines = [{"fps": 10}, *[pose(100, 2)] * 5]
+    assert live(monkeypatch, capfd, lines, "--person", 1)[1][0]["labels"][0]["name"] == "high"
+    assert live(monkeypatch, capfd, lines, "--person", 2)[1][0]["labels"] == []
+
+
+def test_a_stream_that_ends_too_soon_says_so(monkeypatch, capfd):
+    code, answers, said = live(monkeypatch, capfd, [{"fps": 10}, pose(100)])
+    assert (code, answers) == (0, [])
+    assert said == "the input ended after 1 poses; the first answer comes after 5\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ([], "line 1: nothing comes in"),
+        (["nonsense\n"], "line 1: no JSON object"),
+        ([[1]], "line 1: expected a JSON object with fps"),
+        ([{"fps": 0}], "line 1: fps 0"),
+        ([{"fps": True}], "line 1: fps True"),
+        ([{"fps": 10, "unit": "pixels"}], "no other keys than skeleton, fps, image_size, units"),
+        ([{"fps": 10, "units": "feet"}], "line 1: .*units 'feet'"),
+        ([{"fps": 10, "image_size": [640]}], r"line 1: image_size \[640\]"),
+        ([{"fps": 10, "skeleton": "ntu26"}], "unknown skeleton 'ntu26': did you mean ntu25"),
+        ([{"fps": 10, "skeleton": {"joints": ["x"]}}], "line 1: .*cannot be converted"),
+        ([{"fps": 10, "skeleton": 5}], "a skeleton is a JSON object"),
+        ([{"fps": 10}, pose(100), {"position": []}], "line 3: expected a JSON object with positions"),
+        ([{"fps": 10}, pose(100), "\n"], "line 3: no JSON object"),
+        ([{"fps": 10}, {"positions": [[[1, 2, 3]]]}], r"line 2: .*\(1, 1, 1, 3\); expected .*25 joints"),
+        ([{"fps": 10}, {"positions": "x"}], "line 2: positions hold what is no number"),
+        ([{"fps": 10}, {"positions": 5}], "line 2: positions"),
+        ([{"fps": 10}, '{"positions": [[[NaN, 1, 1]]]}\n'], "line 2: "),
+        ([{"fps": 10}, "[" * 100_000 + "\n"], "line 2: no JSON object"),
+        ([{"fps": 10}, {**pose(1), "confidence": [[2] * 25]}], "line 2: .*confidence outside 0 to 1"),
+    ],
+)
+def test_a_line_that_is_no_pose_ends_it(monkeypatch, capfd, lines, said):
+    code, answers, complaint = live(monkeypatch, capfd, lines)
+    assert (code, answers) == (2, [])
+    assert re.search("^kinema: standard input, .*" + said.removeprefix(".*"), complaint), complaint
+    assert complaint.count("\n") == 1
+
+
+def test_what_was_said_before_a_mistake_stands(monkeypatch, capfd):
+    code, answers, said = live(monkeypatch, capfd, [{"fps": 10}, *[pose(100)] * 6, "{\n"])
+    assert code == 2
+    assert [a["frames"] for a in answers] == [5, 6]
+    assert "line 8" in said
