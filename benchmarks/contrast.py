@@ -12,13 +12,9 @@ branch; all.
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
-import subprocess
-import sys
 from pathlib import Path
 
-from kinema.training.checkpoint import newest
+from arms import cell, measured, trained
 
 ONE_WAY = 'model.directions=[["motion","joint"],["bone","joint"]]'
 ARMS: dict[str, dict[str, tuple[str, tuple[str, ...], str | None]]] = {
@@ -40,52 +36,22 @@ ARMS: dict[str, dict[str, tuple[str, tuple[str, ...], str | None]]] = {
 PROTOCOLS = ("linear", "linear-3s", "knn", "knn-3s")
 
 
-def kinema(*arguments: str) -> None:
-    """The command, with its output on the screen; ends this one if it fails."""
-    print("kinema", *arguments, flush=True)
-    if code := subprocess.run([sys.executable, "-m", "kinema.cli", *arguments]).returncode:
-        sys.exit(code)
-
-
 def train(arguments: argparse.Namespace, arm: str, seed: int) -> Path:
     """One run, unless it is finished."""
     _, settings, begin = ARMS[arguments.method][arm]
-    folder = arguments.out / f"{arguments.method}-{arm}-{seed}"
-    options = ["--data", str(arguments.data), "--split", arguments.split, "--seed", str(seed), "--out", str(folder)]
-    options += ["--accelerator", arguments.accelerator, "--resume"]
+    options = ["--data", str(arguments.data), "--split", arguments.split, "--seed", str(seed)]
+    options += ["--accelerator", arguments.accelerator]
     if begin is not None:
         options += ["--init", str(train(arguments, begin, seed))]
     for setting in (*settings, *arguments.set):
         options += ["--set", setting]
-    marker, command = folder / "finished", json.dumps(options)
-    if not marker.exists() or marker.read_text() != command:  # finished by another command: `kinema train` refuses other values
-        kinema("train", arguments.method, *options)
-        last = newest(folder)
-        if last is None or not last.state.finished:
-            sys.exit(f"{folder}: stopped before its end; the same command goes on")
-        marker.write_text(command)
-    return folder
+    return trained(arguments.method, arguments.out / f"{arguments.method}-{arm}-{seed}", options)
 
 
 def measure(arguments: argparse.Namespace, arm: str, folders: list[Path], part: str) -> dict[str, list[float]]:
-    """Percent of each protocol and seed, from the file that `kinema evaluate` wrote, now or before."""
-    out = arguments.out / f"{arguments.method}-{arm}-{part}"
-    try:
-        found = json.loads((out / "metrics.json").read_text())
-    except FileNotFoundError:
-        found = {"runs": []}
-    if found["runs"] != [str(f) for f in folders]:
-        options = ["--data", str(arguments.data), "--split", arguments.split, "--part", part, "--out", str(out)]
-        options += ["--accelerator", arguments.accelerator, "--protocols", *PROTOCOLS]
-        kinema("evaluate", *(str(f) for f in folders), *options)
-        found = json.loads((out / "metrics.json").read_text())
-    return {name: found["protocols"][name]["runs"] for name in PROTOCOLS}
-
-
-def cell(values: list[float]) -> str:
-    """Mean, spread and every value."""
-    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.1f}{spread} ({', '.join(f'{v:.1f}' for v in values)})"
+    """Percent of each protocol and seed."""
+    options = ["--data", str(arguments.data), "--split", arguments.split, "--part", part, "--accelerator", arguments.accelerator]
+    return measured(folders, PROTOCOLS, arguments.out / f"{arguments.method}-{arm}-{part}", options)
 
 
 def main() -> None:

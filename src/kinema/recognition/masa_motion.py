@@ -21,8 +21,10 @@ class MotionConfig:
         threshold: pixels (of 256) above which a coordinate, or with `share` a joint, moves.
         direction: ``positive``: only coordinates that grow move, as in the code; ``both``.
         candidate: a frame may be hidden if ``count``: more than one coordinate moves, however confident; ``share``: at least `share` of
-            the joints move and are confident at both ends (their motion is its length).
+            the joints move and are confident at both ends (their motion is its length); ``any``: always, whatever moves (no part of MASA:
+            what its motion-aware mask is measured against).
         share: see `candidate`.
+        target: what is predicted: ``motion``; or ``position``, pixels of the frame itself (no part of MASA, likewise).
         confident: a joint is confident above this.
         hide: share of the candidates that the query does not see. hide_key: share of all frames that the key does not see.
     """
@@ -30,8 +32,9 @@ class MotionConfig:
     stride: int = 3
     threshold: float = 3.0
     direction: Literal["positive", "both"] = "positive"
-    candidate: Literal["count", "share"] = "count"
+    candidate: Literal["count", "share", "any"] = "count"
     share: float = 0.5
+    target: Literal["motion", "position"] = "motion"
     confident: float = 0.5
     hide: float = 0.9
     hide_key: float = 0.5
@@ -55,8 +58,10 @@ class Motion:
 
     Attributes:
         residual: `(B, T, J, 2)` pixels (of 256) that a coordinate moves in `stride` frames; 0 in a clip's last `stride` frames and after.
-        weight: `(B, T, J, 2)` product of the confidences at both ends where the coordinate moves, else 0.
-        both: `(B, T, J)` bool, the joint is confident at both ends.
+            With the target ``position``: where it is.
+        weight: `(B, T, J, 2)` product of the confidences at both ends where the coordinate moves, else 0. With the target ``position``:
+            the confidence.
+        both: `(B, T, J)` bool, the joint is confident at both ends (or where it is).
         candidate: `(B, T)` bool, the frame may be hidden.
     """
 
@@ -82,13 +87,19 @@ def motion_of(coordinates: Tensor, confidence: Tensor, lengths: Tensor, config: 
     weight = (confidence * later(confidence))[..., None] * moves
     sure = confidence > config.confident
     both = (sure & later(sure)).masked_fill(ended[..., None], False)
-    if config.candidate == "count":
+    if config.candidate == "any":
+        candidate = start < lengths[:, None]
+    elif config.candidate == "count":
         candidate = moves.sum((2, 3)) > 1
     else:
         travelled = residual.clamp(min=0) if config.direction == "positive" else residual
         moving = both & (travelled.square().sum(-1) > config.threshold**2)
         candidate = moving.sum(2) >= config.share * moving.shape[2]
-    return Motion(residual, weight, both, candidate & ~ended)
+    if config.candidate != "any":
+        candidate = candidate & ~ended
+    if config.target == "position":
+        return Motion(pixels, confidence[..., None].expand_as(pixels), sure, candidate)
+    return Motion(residual, weight, both, candidate)
 
 
 def motions(batch: SignBatch, config: MotionConfig) -> tuple[Motion, Motion, Motion]:

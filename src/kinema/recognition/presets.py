@@ -215,14 +215,16 @@ def masa_paper(skeleton: Skeleton) -> Recipe:
 
 def masa_small(skeleton: Skeleton) -> Recipe:
     """MASA for a small set on two CPU cores: 48 numbers a part, 2 + 1 blocks, a queue of 256, padding not seen."""
-    network = SignNetworkConfig(GraphConfig(48, (16, 16, 32)), depth=2, heads=4, mlp=192, padding=False)
+    network = SignNetworkConfig(GraphConfig(48, (16, 16, 32), dropout=0.0), depth=2, heads=4, mlp=192, padding=False)
     return replace(
         _masa("small", MASAConfig.code(), Optimiser(lr=1e-3, weight_decay=0.03), Schedule("cosine", warmup=3, final=0.01)),
         model=MASAConfig(network, decoder_depth=1, head_hidden=64, dim=64, queue=256, momentum=0.99, align_epochs=10),
         preparation=SignPreparation(),
         batch_size=32,
         epochs=50,
+        precision="bf16",
         supervision=Supervision(
+            precision="bf16",
             epochs=40,
             batch_size=32,
             optimiser=Optimiser(lr=1e-3, betas=(0.9, 0.999), weight_decay=0.05),
