@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ VERBS = {
         *("--accelerator", "--batch-size", "--checkpoint-minutes", "--compile", "--data", "--devices", "--epochs", "--init"),
         *("--lr", "--max-steps", "--out", "--precision", "--preset", "--resume", "--seed", "--set", "--split", "--tensorboard"),
     ],
+    "finetune": ["--accelerator", "--data", "--epochs", "--frozen", "--out", "--scratch", "--seed", "--set", "--split"],
     "evaluate": ["--accelerator", "--data", "--epochs", "--fuse", "--out", "--part", "--protocols", "--split"],
     "embed": ["--accelerator", "--out"],
     "retrieve": ["--accelerator", "--clip", "--data", "--json", "--out", "--run", "--stream", "--top"],
@@ -200,6 +202,31 @@ def test_papers_and_doctor(good):
     said = good("doctor")
     for word in ("python", "torch", "GFLOP/s", kinema.__version__):
         assert word in said
+
+
+def test_papers_says_that_masa_works(good):
+    (row,) = [line for line in good("papers").splitlines() if "kinema train masa" in line]
+    assert "MASA" in row
+    assert "not yet" not in row
+
+
+@pytest.mark.parametrize("version", ["0.10.21", None])
+def test_doctor_finds_mediapipe_or_says_what_it_is_for(good, monkeypatch, version):
+    of = metadata.version
+
+    def found(name):
+        if name != "mediapipe":
+            return of(name)
+        if version is None:
+            raise metadata.PackageNotFoundError(name)
+        return version
+
+    monkeypatch.setattr(metadata, "version", found)
+    monkeypatch.setattr(about, "matrix_rate", lambda dtype: 1.0)
+    said = good("doctor")
+    assert "mediapipe" in said
+    assert ("not installed" in said, "docs/pose.md" in said) == ((True, True) if version is None else (False, False))
+    assert version is None or version in said
 
 
 def test_doctor_names_what_is_missing(bad, monkeypatch):
@@ -457,7 +484,9 @@ def test_a_cached_classifier_is_never_that_of_another_run(good, bad, made, tmp_p
     assert json.loads((tmp_path / "e" / "metrics.json").read_text())["fine_tuned"] == before
     shutil.rmtree(tmp_path / "run")
     good(*made.train, "--out", tmp_path / "run", "--lr", 0.1)
-    assert "another configuration: encoder (was" in bad("evaluate", tmp_path / "run", *shared)
+    said = bad("evaluate", tmp_path / "run", *shared)
+    assert "another configuration: recipe.optimiser.lr (was" in said
+    assert "encoder (was" in said
 
 
 def test_a_store_is_no_run_folder(bad, made):

@@ -120,7 +120,7 @@ def test_a_classifier_of_a_method_with_streams_holds_the_first_alone(made, contr
         config = json.loads((tmp_path / f"{name}-seed0" / "config.json").read_text())
         assert config["protocol"] == name
         assert not any("motion" in str(path) for path in (tmp_path / f"{name}-seed0").rglob("*"))
-        assert ("hidden=0" in config["supervision"]) == (name == "linear-published")
+        assert (config["recipe"]["supervision"]["hidden"] == 0) == (name == "linear-published")
 
 
 def test_the_validation_part_leaves_the_test_clips_untouched(made, contrasted, tmp_path, monkeypatch):

@@ -79,8 +79,9 @@ def test_the_probe_chooses_on_validation_clips_and_never_looks_at_test_clips():
     split = Split("x", train, test, train[:45], train[45:])
     score = linear_probe(table, labels, split)
     right = {c: (reference(table[:45], labels[:45], table[45:60], c).argmax(1) == labels[45:60]).mean() for c in STRENGTHS}
-    assert score.details == {"strength": max(right, key=right.get), "validation": 100 * max(right.values())}
+    chosen = {k: v for k, v in score.details.items() if k in ("strength", "validation")}
+    assert chosen == {"strength": max(right, key=right.get), "validation": 100 * max(right.values())}
     expected = reference(table[:60], labels[:60], table[60:], score.details["strength"]).argmax(1)
     assert (score.predictions == expected).all()
     table[60:], labels[60:] = -table[60:], 0
-    assert linear_probe(table, labels, split).details == score.details
+    assert {k: v for k, v in linear_probe(table, labels, split).details.items() if k in chosen} == chosen

@@ -9,11 +9,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kinema.data.augment import Rotate
+from kinema.data.augment import Shear
 from kinema.data.batches import ClipBatch, ViewBatch
+from kinema.data.pieces import Window
 from kinema.errors import UserError
 from kinema.motion.skeletons import COCO17, KINECT20, NTU25, SBU15, SMPL22
 from kinema.recognition.encoder import Encoder
+from kinema.recognition.masa import MASA
+from kinema.recognition.masa_batch import SignBatch
+from kinema.recognition.masa_motion import motions
+from kinema.recognition.masa_prepare import SignPreparation
 from kinema.recognition.presets import PRESETS, recipe
 from kinema.recognition.recipes import build_method, from_json, parts, to_json
 from kinema.training.method import Step
@@ -39,6 +44,18 @@ SHRUNK = {
     ],
     "cmd": TINY_CMD,
     "i2md": [*TINY_CMD, "model.aggregated=3"],
+    # no dropout: what it draws is the loop's to repeat, see test_finetune.py
+    "masa": [
+        'model.network.graph={"width":8,"channels":[4,4,6],"dropout":0,"feature_dropout":0}',
+        "model.network.depth=2",
+        "model.network.heads=2",
+        "model.network.mlp=16",
+        "model.network.dropout=0",
+        "model.decoder_depth=1",
+        "model.head_hidden=8",
+        "model.dim=5",
+        "model.queue=9",
+    ],
 }
 
 
@@ -47,10 +64,27 @@ def shrunk(method, preset, *more):
     return changed(recipe(method, preset, NTU25), {}, [*SHRUNK[method], *more])
 
 
-def batch(rows=4, people=2, frames=16, joints=25):
+def batch_for(chosen, rows=4, frames=16):
+    """Clips as the source of a recipe gives them."""
+    if chosen.method == "masa":
+        return signers(rows, frames)
+    return batch(rows, chosen.preparation.people, frames, chosen.size.joints, chosen.size.coordinates)
+
+
+def signers(rows=4, frames=16):
+    """Clips `(B, T, 1, 49, 3)` with confidences, every second one padded; one hand is not there, and some joints are not sure."""
     g = torch.Generator().manual_seed(3)
-    positions = torch.randn(rows, 1, people, joints, 3, generator=g) + 0.1 * torch.randn(
-        rows, frames, people, joints, 3, generator=g
+    walk = (0.5 + 0.03 * torch.randn(rows, frames, 1, 49, 2, generator=g).cumsum(1)).clamp(0.01, 1)
+    x = torch.cat([walk, torch.rand(rows, frames, 1, 49, 1, generator=g) * 0.9 + 0.1], -1)
+    x[1::2, frames - 5 :] = 0
+    x[0, :, :, :21] = 0
+    return ClipBatch(x, torch.ones(rows, 1, dtype=torch.bool), torch.zeros(rows, dtype=torch.int64), torch.arange(rows))
+
+
+def batch(rows=4, people=2, frames=16, joints=25, coordinates=3):
+    g = torch.Generator().manual_seed(3)
+    positions = torch.randn(rows, 1, people, joints, coordinates, generator=g) + 0.1 * torch.randn(
+        rows, frames, people, joints, coordinates, generator=g
     ).cumsum(1)
     present = torch.ones(rows, people, dtype=torch.bool)
     if people > 1:
@@ -64,20 +98,22 @@ def part(whole, shard, shards):
 
 
 def pair(whole):
-    """Two views of the clips, the second turned a little."""
-    return ViewBatch(whole.positions, Rotate(0.2)(whole.positions, Step(1)), whole.index)
+    """Two views of the clips, the second sheared a little."""
+    return ViewBatch(whole.positions, Shear(0.2)(whole.positions, Step(1)), whole.index)
 
 
 @pytest.mark.parametrize(("method", "preset"), ALL)
 @pytest.mark.parametrize("skeleton", [NTU25, KINECT20, SBU15, SMPL22, COCO17], ids=lambda s: s.name)
 def test_recipes_survive_json(method, preset, skeleton):
-    if preset.startswith("paper") and len(skeleton) != 25:
+    signs = preset == "signs" or method == "masa"  # they see hands and arms, whatever else a skeleton has
+    if preset.startswith("paper") and len(skeleton) != 25 and not signs:
         with pytest.raises(UserError, match=rf"preset {preset}: made for the 25 joints .* has {len(skeleton)} \({skeleton.name}\)"):
             recipe(method, preset, skeleton)
         return
     chosen = recipe(method, preset, skeleton)
     assert (chosen.method, chosen.preset) == (method, preset)
-    assert chosen.size.joints == len(skeleton)
+    assert chosen.size.joints == (49 if signs else len(skeleton))
+    assert chosen.signs == signs
     text = json.dumps(to_json(chosen), allow_nan=False)
     assert from_json(json.loads(text), "config.json") == chosen
 
@@ -213,7 +249,7 @@ class TestContract:
     def make(self, method, preset):
         torch.manual_seed(0)
         chosen = shrunk(method, preset)
-        model, data = build_method(chosen).train(), batch(people=chosen.preparation.people)
+        model, data = build_method(chosen).train(), batch_for(chosen)
         return model, pair(data) if model.pairs else data
 
     @pytest.mark.parametrize("bf16", [False, True])
@@ -232,7 +268,8 @@ class TestContract:
     def test_a_step_gives_the_same_loss_again(self, method, preset):
         model, data = self.make(method, preset)
         # running statistics are the loop's to put back when a step is skipped
-        before = {k: v.clone() for k, v in model.state_dict().items() if ".input_norm." not in k}
+        statistics = (".running_mean", ".running_var", ".num_batches_tracked")
+        before = {k: v.clone() for k, v in model.state_dict().items() if not k.endswith(statistics)}
         first = model.loss(data, Step(5)).total
         torch.rand(3)  # whatever happens meanwhile
         assert torch.equal(model.loss(data, Step(5)).total, first)
@@ -244,7 +281,7 @@ class TestContract:
 
     def test_a_step_gives_the_same_gradients_to_the_bit(self, method, preset):
         model, _ = self.make(method, preset)
-        many = batch(rows=64, people=recipe(method, preset, NTU25).preparation.people)
+        many = batch_for(shrunk(method, preset), rows=64)
         data = pair(many) if model.pairs else many
         first = gradients(model, model.loss(data, Step(0)))
         for _ in range(3):
@@ -253,6 +290,8 @@ class TestContract:
 
     def test_shards_average_to_the_whole(self, method, preset):
         model, data = self.make(method, preset)
+        if isinstance(model, MASA):
+            pytest.skip("its predictions are averaged over hidden frames, not rows: test_masas_shards_add_up")
         if model.pairs:  # batch statistics of a part are not those of the whole
             model.eval()
         whole = model.loss(data, Step(2))
@@ -280,6 +319,69 @@ class TestContract:
         kept = [n for n, _ in model.named_parameters() if model.is_encoder_parameter(n)]
         assert {*range(model.depth + 1)} <= {model.layer_of(n) for n in kept} <= {*range(model.depth + 2)}
         assert 0 < len(kept) < len(list(model.named_parameters()))
+
+
+@pytest.mark.parametrize("preset", PRESETS["masa"])
+def test_masas_shards_add_up(preset):
+    """Predictions are averaged over the hidden frames of a call, so shards count by theirs; the alignment is a mean over rows."""
+    torch.manual_seed(0)
+    model, data = build_method(shrunk("masa", preset)).eval(), signers(6)
+
+    def found(clips, step):
+        signs = SignBatch.of(clips)
+        draws = step.uniform("mask.query", (len(signs), 3, model.config.frames))
+        hidden = model.query_view(signs, motions(signs, model.config.motion), draws).hidden
+        extra = 1 if model.config.regression == "l1" else 0  # the code counts joints, and one more
+        joints = (21, 21, 7) if extra else (1, 1, 1)
+        counts = {name: float(h.sum()) * j + extra for name, h, j in zip(hidden._fields, hidden, joints, strict=True)}
+        return model.loss(clips, step), counts, extra
+
+    whole, counts, extra = found(data, Step(2, epoch=5))
+    shards = [found(part(data, s, 2), Step(2, epoch=5, shard=s, shards=2)) for s in range(2)]
+    contrast = sum(loss.parts["contrast"] for loss, _, _ in shards) / 2
+    torch.testing.assert_close(contrast, whole.parts["contrast"], rtol=1e-5, atol=1e-6)
+    assert len({shard[1]["right"] for shard in shards}) == 2, "or else a plain mean would do as well"
+    for name, count in counts.items():
+        together = sum(loss.parts[name] * each[name] for loss, each, _ in shards)
+        assert sum(each[name] for _, each, _ in shards) == count + extra
+        assert count > extra, "something has to be hidden"
+        torch.testing.assert_close(together, whole.parts[name] * count, rtol=1e-5, atol=1e-5)
+
+
+BAD_SIGNS = {
+    'crop={"low":0.5,"high":1.0,"minimum":8,"evaluation":0.95}': "crop: method masa takes a window of frames as they are",
+    'supervision.crop={"low":0.5,"high":1.0,"minimum":8,"evaluation":0.95}': "supervision.crop: method masa takes a window",
+    'preparation={"people":1,"centre":"first"}': "preparation: MASA sees hands cut out of images",
+    'augment=[{"kind":"Rotate","angle":0.3}]': r"augment: none is made for coordinates with confidences; set \[\]",
+    'supervision.augment=[{"kind":"Noise"}]': "supervision.augment: none is made for",
+    "crop.frames=0": r"frames=0.*expected frames of 1 or more",
+    "crop.take=last": r"last not in literal \['first', 'run', 'spread'\]",
+    "supervision.drop_path=0.1": "supervision.drop_path 0.1: this network has no paths to drop",
+    "preparation.margin=0": "margin > 0",
+    "model.motion.stride=0": "stride 0",
+    "model.network.heads=5": "is not divisible by 5 heads",
+}
+
+
+@pytest.mark.parametrize("setting", BAD_SIGNS)
+def test_set_teaches_of_signs(setting):
+    with pytest.raises(UserError, match=BAD_SIGNS[setting]):
+        changed(recipe("masa", "small", NTU25), {}, [setting])
+
+
+def test_other_methods_take_no_window():
+    window = 'crop={"frames":30,"take":"run"}'
+    with pytest.raises(UserError, match="crop: method mamp takes a crop that is resized"):
+        changed(recipe("mamp", "signs", NTU25), {}, [window])
+
+
+def test_json_tells_crops_from_windows_and_preparations_apart():
+    found = changed(recipe("masa", "small", NTU25), {}, ["crop.take=spread", "crop.frames=20", "preparation.confident=0.4"])
+    assert found.crop == Window(20, "spread")
+    assert found.preparation == SignPreparation(confident=0.4)
+    again = from_json(json.loads(json.dumps(to_json(found))), "config.json")
+    assert again == found
+    assert (type(again.crop), type(again.preparation)) == (Window, SignPreparation)
 
 
 def test_a_cpu_cuts_large_batches_and_only_those() -> None:

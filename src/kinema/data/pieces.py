@@ -81,10 +81,15 @@ class Window:
             share = 0.5 if step is None else step.uniform(purpose, (len(lengths), 1)).to(lengths.device).double()
             place = place + torch.minimum(((room + 1) * share).long(), room)
         elif self.take == "spread":
-            # drawn for the longest batch that there may be, so that a clip's frames do not depend on what it is batched with
-            within = 0.5 if step is None else step.uniform(purpose, (len(lengths), self.frames)).to(lengths.device)[:, :longest]
-            stretch = lengths[:, None].double() / kept
-            place = torch.minimum(((place + within) * stretch).long(), lengths[:, None] - 1)
+            total = lengths[:, None]
+            if step is None:
+                place = (2 * place + 1) * total // (2 * kept)
+            else:
+                # drawn for the longest batch that there may be, so that a clip's frames do not depend on what it is batched with
+                within = step.uniform(purpose, (len(lengths), self.frames)).to(lengths.device)[:, :longest].double()
+                # of whole frames, so that no frame is in two stretches
+                start, end = place * total // kept, (place + 1) * total // kept
+                place = start + (within * (end - start)).long()
         real = torch.arange(longest, device=lengths.device) < kept
         return place * real, real
 

@@ -152,7 +152,10 @@ class GraphBlock(nn.Module):
 
 
 class TemporalBlock(nn.Module):
-    """Two convolutions over time side by side, of reach 2 frames each way, and a map of both: `(B, D, T)` -> `(B, D, T)`."""
+    """Two convolutions over time side by side, of reach 2 frames each way, and a map of both: `(B, D, T)` -> `(B, D, T)`.
+
+    With `real` `(B, T)` a clip ends where its frames do: what lies after is zero and counts in no statistics.
+    """
 
     def __init__(self, width: int):
         super().__init__()
@@ -162,10 +165,16 @@ class TemporalBlock(nn.Module):
         self.conv1x1 = nn.Conv1d(2 * width, width, 1)
         self.bn = nn.BatchNorm1d(width)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, real: Tensor | None = None) -> Tensor:
         """One block."""
-        both = torch.cat([self.conv1d_5(x), self.conv1d_3_2(self.conv1d_3_1(x))], 1)
-        return F.relu(self.bn(self.conv1x1(both)))
+        within = self.conv1d_3_1(x)
+        if real is not None:
+            within = within * real[:, None]
+        y = self.conv1x1(torch.cat([self.conv1d_5(x), self.conv1d_3_2(within)], 1))
+        if real is None:
+            return F.relu(self.bn(y))
+        kept = F.relu(self.bn(y.transpose(1, 2)[real]))
+        return _placed(kept, real).transpose(1, 2)
 
 
 @dataclass(frozen=True)
@@ -196,7 +205,8 @@ class GraphConfig:
 class GraphEncoder(nn.Module):
     """A part of the body over time, one vector a frame: `(B, T, J, 2)` -> `(B, T, D)`. A frame sees 4 frames before and after it.
 
-    In training, batch norms count the frames of all clips alike, padding too, as published.
+    In training, batch norms count the frames of all clips alike, padding and absent hands too, as published; unless they are told which
+    frames are there.
     """
 
     A: Tensor
@@ -218,11 +228,12 @@ class GraphEncoder(nn.Module):
         self.tcn_full_b1 = TemporalBlock(width)
         self.tcn_full_b2 = TemporalBlock(width)
 
-    def spatial(self, x: Tensor) -> Tensor:
-        """`(B, T, J, 2)` -> `(B, T, D)`, each frame by itself."""
+    def spatial(self, x: Tensor, there: Tensor | None = None) -> Tensor:
+        """`(B, T, J, 2)` -> `(B, T, D)`, each frame by itself; frames that are not `there` `(B, T)` are zero and not computed."""
         b, t, j, c = x.shape
-        y = normalised(self.data_bn, x.permute(2, 3, 0, 1).reshape(j * c, b * t))
-        y = y.view(j, c, b * t).permute(1, 2, 0).contiguous()
+        frames = x.flatten(0, 1) if there is None else x[there]
+        y = normalised(self.data_bn, frames.permute(1, 2, 0).reshape(j * c, -1))
+        y = y.view(j, c, -1).permute(1, 2, 0).contiguous()
         for block in self.st_gcn_networks:
             y = block(y, self.A)
         y = _pooled(y, self.groups)
@@ -230,15 +241,20 @@ class GraphEncoder(nn.Module):
             y = block(y, self.A_pool)
         conv, norm, relu, drop = self.conv4
         y = drop(relu(normalised(norm, pointwise(conv, y.amax(2)))))  # type: ignore[arg-type]
-        return y.view(-1, b, t).permute(1, 2, 0)
+        return y.view(-1, b, t).permute(1, 2, 0) if there is None else _placed(y.T, there)
 
-    def temporal(self, x: Tensor) -> Tensor:
-        """`(B, T, D)` -> `(B, T, D)`: convolution over time."""
-        return self.tcn_full_b2(self.tcn_full_b1(x.transpose(1, 2))).transpose(1, 2)
+    def temporal(self, x: Tensor, real: Tensor | None = None) -> Tensor:
+        """`(B, T, D)` -> `(B, T, D)`: convolution over time; `real`: see `TemporalBlock`."""
+        return self.tcn_full_b2(self.tcn_full_b1(x.transpose(1, 2), real), real).transpose(1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Space, then time."""
         return self.temporal(self.spatial(x))
+
+
+def _placed(rows: Tensor, where: Tensor) -> Tensor:
+    """`(N, D)` -> `(B, T, D)`: row by row to the `N` places where `where` `(B, T)` is true, zeros elsewhere."""
+    return rows.new_zeros(*where.shape, rows.shape[1]).masked_scatter(where[..., None], rows)
 
 
 def _pooled(x: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:

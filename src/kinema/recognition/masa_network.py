@@ -33,6 +33,10 @@ class SignNetworkConfig:
         hidden: frames with a hidden part are ``queries`` that no frame sees; or they ``skip`` the transformer, as the paper says (what
             leaves it in their place is what would have entered it).
         padding: whether padding is seen, by the encoder and by the pooling of bodies.
+        hands: ``apart``: the right hands, then the left ones, with batch statistics of their own, as published; where one hand is mostly
+            absent, the running statistics then suit neither. ``present``: both together, and graphs and batch norms see but the frames in
+            which a hand is there, and no padding; so what a clip gives does not depend on what it is batched with (the device waits once a
+            step).
         pool: ``attention`` or ``average``. The body's attention sees hidden frames too, an average does not.
     """
 
@@ -45,6 +49,7 @@ class SignNetworkConfig:
     mask_at: Literal["after_time", "before_time"] = "after_time"
     hidden: Literal["queries", "skip"] = "queries"
     padding: bool = True
+    hands: Literal["apart", "present"] = "apart"
     pool: Literal["attention", "average"] = "attention"
 
     def __post_init__(self) -> None:
@@ -53,6 +58,8 @@ class SignNetworkConfig:
                 raise ValueError(f"{name} {getattr(self, name)}: expected 1 or more")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} (3 x {self.graph.width}) is not divisible by {self.heads} heads")
+        if self.hands == "present" and self.padding:
+            raise ValueError("hands present with padding that is seen: choose padding=False")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout {self.dropout}: expected a rate from 0 to below 1")
 
@@ -159,14 +166,16 @@ class PartEmbedding(nn.Module):
         self.st_gcn_hand = GraphEncoder(HAND, config.graph)
         self.st_gcn_body = GraphEncoder(BODY, config.graph)
 
-    def part(self, encoder: GraphEncoder, x: Tensor, hidden: Tensor | None) -> Tensor:
-        """`(B, T, J, 2)` -> `(B, T, D)`, with the mask token where hidden `(B, T)`."""
+    def part(
+        self, encoder: GraphEncoder, x: Tensor, hidden: Tensor | None, there: Tensor | None = None, real: Tensor | None = None
+    ) -> Tensor:
+        """`(B, T, J, 2)` -> `(B, T, D)`, with the mask token where hidden `(B, T)`; `there`, `real`: see `GraphEncoder`."""
         if self.config.coordinates == "centred":
             x = 256 * x - 128
-        y = encoder.spatial(x)
+        y = encoder.spatial(x, there)
         if self.config.mask_at == "before_time":
-            return encoder.temporal(self.masked(y, hidden))
-        return self.masked(encoder.temporal(y), hidden)
+            return encoder.temporal(self.masked(y, hidden), real)
+        return self.masked(encoder.temporal(y, real), hidden)
 
     def masked(self, y: Tensor, hidden: Tensor | None) -> Tensor:
         """The mask token where hidden."""
@@ -175,12 +184,20 @@ class PartEmbedding(nn.Module):
     def forward(self, view: View) -> Tensor:
         """`(B, T, 3 D)`."""
         right, left, body = view.hidden if view.hidden is not None else (None, None, None)
+        x = view.coordinates
+        if self.config.hands == "present":
+            hands = None if right is None or left is None else torch.cat([right, left])
+            shown = torch.cat(view.hands.chunk(2, 1))
+            # a batch norm needs two frames; without a hand in all of the batch every frame is one
+            shown = shown if int(shown.sum()) > 1 else torch.ones_like(shown)
+            y = self.part(self.st_gcn_hand, torch.cat([x.right, x.left]), hands, shown, view.real.repeat(2, 1))
+            return torch.cat([*y.chunk(2), self.part(self.st_gcn_body, x.body, body, view.real, view.real)], 2)
         # one after the other: each hand has batch statistics of its own, and moves the running ones
         return torch.cat(
             [
-                self.part(self.st_gcn_hand, view.coordinates.right, right),
-                self.part(self.st_gcn_hand, view.coordinates.left, left),
-                self.part(self.st_gcn_body, view.coordinates.body, body),
+                self.part(self.st_gcn_hand, x.right, right),
+                self.part(self.st_gcn_hand, x.left, left),
+                self.part(self.st_gcn_body, x.body, body),
             ],
             2,
         )

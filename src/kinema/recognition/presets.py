@@ -210,12 +210,15 @@ def masa_code(skeleton: Skeleton) -> Recipe:
 
 def masa_paper(skeleton: Skeleton) -> Recipe:
     """MASA as written: AdamW 1e-4 with decay 1e-4 and betas 0.9, 0.95, 400 epochs with a linear decay; the batch size is not given."""
-    return _masa("paper", MASAConfig.paper(), Optimiser(lr=1e-4, weight_decay=1e-4), Schedule("linear", warmup=20))
+    made = _masa("paper", MASAConfig.paper(), Optimiser(lr=1e-4, weight_decay=1e-4), Schedule("linear", warmup=20))
+    return replace(made, preparation=replace(SignPreparation.wlasl(), confident=0.4))
 
 
 def masa_small(skeleton: Skeleton) -> Recipe:
     """MASA for a small set on two CPU cores: 48 numbers a part, 2 + 1 blocks, a queue of 256, padding not seen."""
-    network = SignNetworkConfig(GraphConfig(48, (16, 16, 32), dropout=0.0), depth=2, heads=4, mlp=192, padding=False)
+    network = SignNetworkConfig(
+        GraphConfig(48, (16, 16, 32), dropout=0.0), depth=2, heads=4, mlp=192, padding=False, hands="present"
+    )
     return replace(
         _masa("small", MASAConfig.code(), Optimiser(lr=1e-3, weight_decay=0.03), Schedule("cosine", warmup=3, final=0.01)),
         model=MASAConfig(network, decoder_depth=1, head_hidden=64, dim=64, queue=256, momentum=0.99, align_epochs=10),

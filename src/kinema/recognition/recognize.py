@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,10 +19,8 @@ from ..motion.clip import Clip
 from ..motion.convert import convert
 from ..motion.prepare import take_frames
 from ..motion.skeleton import Skeleton
+from .classifier import Recogniser
 from .masa_prepare import SignPreparation, check_signer, prepare_sign
-
-if TYPE_CHECKING:
-    from .classifier import Recogniser
 
 BATCH = 64
 """Windows that the classifier sees at once."""

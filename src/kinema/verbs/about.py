@@ -19,7 +19,7 @@ PAPERS = (
     ("MAMP", "recognition", "pre-training, protocols, import of the authors' weights", "kinema train mamp"),
     ("CMD", "recognition", "pre-training, protocols, retrieval", "kinema train cmd"),
     ("I²MD", "recognition", "pre-training, reconstructed from the abstract", "kinema train i2md"),
-    ("MASA", "recognition", "not yet", ""),
+    ("MASA", "recognition", "pre-training, fine-tuning (reconstructed), signs recognised in a video", "kinema train masa"),
     ("InstructMotion", "generation", "not yet", ""),
     ("MotionRL", "generation", "not yet", ""),
     ("JOINT", "segmentation", "not yet", ""),
@@ -73,6 +73,7 @@ def doctor() -> None:
             table.add_row(name, metadata.version(name))
         except metadata.PackageNotFoundError:
             missing.append(name)
+    table.add_row("mediapipe", _mediapipe())
     table.add_row("cores", f"{os.cpu_count()}, torch uses {torch.get_num_threads()}")
     table.add_row("free disk here", f"{shutil.disk_usage('.').free / 2**30:.0f} GiB")
     for i in range(torch.cuda.device_count()):
@@ -85,6 +86,14 @@ def doctor() -> None:
     console.print(table)
     if missing:
         raise UserError(f"missing: {', '.join(missing)}; run `pip install kinema` again in this environment")
+
+
+def _mediapipe() -> str:
+    """Its version, or what is not possible without it. It is not imported: that takes seconds, and may fail for reasons of its own."""
+    try:
+        return metadata.version("mediapipe")
+    except metadata.PackageNotFoundError:
+        return "not installed; to find poses in videos (kinema pose, kinema recognize): docs/pose.md"
 
 
 def matrix_rate(dtype: torch.dtype, size: int = 1024, seconds: float = 0.3) -> float:

@@ -1,0 +1,331 @@
+"""Signs through the real commands: pre-training MASA, classifiers as run folders, the numbers of metrics.json, and mistakes."""
+
+import json
+import re
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from kinema import cli
+from kinema.data.batches import with_confidence
+from kinema.data.stage import signs1
+from kinema.data.stage.parts import sides
+from kinema.data.store import Store
+from kinema.errors import UserError
+from kinema.motion.clip import Clip
+from kinema.motion.convert import convert
+from kinema.motion.skeletons import HOLISTIC75, KINECT20
+from kinema.recognition.classifier import open_recogniser
+from kinema.recognition.presets import PRESETS, recipe
+from kinema.recognition.protocols import evaluation_mode, weights_digest
+from kinema.recognition.recipes import build_method
+from kinema.recognition.run import open_run
+from kinema.training.checkpoint import read_weights
+from kinema.verbs.train import changed
+
+NETWORK = (
+    'model.network.graph={"width":8,"channels":[4,4,6]}', "model.network.depth=1", "model.network.heads=2", "model.network.mlp=16",
+    "model.decoder_depth=1", "model.head_hidden=8", "model.dim=4", "model.queue=20",
+)  # fmt: skip
+TINY = tuple(word for setting in NETWORK for word in ("--set", setting))
+TINY += ("--batch-size", 12, "--epochs", 2, "--accelerator", "cpu")
+LABELS, REPEATS = 6, 3
+
+
+def signs(places):
+    for index in places:
+        clip = signs1.clip(index)
+        yield f"{index:06d}", clip.with_(meta={**clip.meta, "splits": sides(signs1.draw(index), signs1.SPLITS)})
+
+
+@pytest.fixture(scope="module")
+def signed(tmp_path_factory):
+    """A store of six signs by three signers, of whom one tests, and a run of MASA on it. There is a class that nobody shows."""
+    folder = tmp_path_factory.mktemp("signed")
+    places = [48 * 24 * r + 48 * signer + label for r in range(REPEATS) for signer in range(3) for label in range(LABELS)]
+    store = Store.write(folder / "store", signs(places), name="some-signs", classes=signs1.CLASSES[: LABELS + 1])
+    train = ("train", "masa", "--data", folder / "store", "--split", "signer", *TINY)
+    assert cli.main([str(a) for a in (*train, "--out", folder / "run")]) == 0
+    tune = ("--data", folder / "store", "--accelerator", "cpu", "--set", "supervision.batch_size=16")
+    tuned = ("finetune", folder / "run", *tune, "--split", "signer", "--epochs", 8, "--out", folder / "tuned")
+    assert cli.main([str(a) for a in tuned]) == 0
+    return SimpleNamespace(
+        folder=folder, store=store, run=folder / "run", tuned=folder / "tuned", train=train, tune=tune, again=tuned
+    )
+
+
+def files(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file() and p.name != ".lock"}
+
+
+def rows(signed, side):
+    return [i for i, e in enumerate(signed.store.entries) if f"signer_{side}" in e.meta["splits"]]
+
+
+def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(good, signed, tmp_path):
+    good(*signed.train, "--out", tmp_path / "parts", "--max-steps", 2)
+    good(*signed.train, "--out", tmp_path / "parts", "--max-steps", 5, "--resume")
+    good(*signed.train, "--out", tmp_path / "parts", "--resume")
+    whole, parts = read_weights(signed.run), read_weights(tmp_path / "parts")
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(value, parts[name]) for name, value in whole.items())
+    fresh = open_run(signed.run).encoder(weights=False).state_dict()
+    assert not torch.equal(whole["encoder_q.embed.mask_token"], fresh["encoder_q.embed.mask_token"])
+    assert whole["queue_ptr"].item() == 2 * 3 * 12 % 20
+
+
+def by_hand(recogniser, clip):
+    """Probabilities of one clip: prepared, the middle frame of each of 32 stretches, alone through the network."""
+    ready = recogniser.prepare(clip)
+    n = ready.frames
+    taken = range(n) if n <= 32 else [(2 * i + 1) * n // 64 for i in range(32)]
+    x = torch.from_numpy(with_confidence(ready)[list(taken)][None])
+    with evaluation_mode(recogniser.model, "32"):
+        return recogniser.model.logits(x).softmax(1)[0].numpy()
+
+
+def test_a_classifier_is_opened_and_says_what_its_network_says(signed):
+    found = open_recogniser(signed.tuned)
+    assert (found.classes, found.skeleton.name) == (signs1.CLASSES[: LABELS + 1], "sign49")
+    train, test = rows(signed, "train"), rows(signed, "test")
+    prepared = [found.prepare(signed.store.clip(i)) for i in train]
+    assert found.usual == pytest.approx(np.median([c.frames / c.fps for c in prepared]))
+    clips = [signed.store.clip(i) for i in test[:5]]
+    clips[1] = clips[1].with_(positions=clips[1].positions[10:32], confidence=clips[1].confidence[10:32])
+    assert len({found.prepare(clip).frames for clip in clips}) > 1
+    shares = found.probabilities(clips)
+    assert (shares.dtype, shares.shape) == (np.float32, (5, LABELS + 1))
+    np.testing.assert_allclose(shares.sum(1), 1, atol=1e-6)
+    for row, clip in zip(shares, clips, strict=True):
+        np.testing.assert_allclose(row, by_hand(found, clip), atol=1e-6)
+    np.testing.assert_array_equal(found.probabilities(clips[::-1]), shares[::-1])
+    wide = convert(clips[0], HOLISTIC75)
+    np.testing.assert_allclose(found.probabilities([wide])[0], shares[0], atol=1e-6, err_msg="a signer of any skeleton")
+    with pytest.raises(UserError, match="no clips"):
+        found.probabilities([])
+    with pytest.raises(UserError, match="boxes of hands need pixels"):
+        found.probabilities([clips[0].with_(units="metres")])
+
+
+def naive(shares, truth):
+    """Percent right at one and at five guesses, over clips and as a mean over classes, by sorting and counting."""
+    hits = {1: [], 5: []}
+    for row, label in zip(shares, truth, strict=True):
+        order = sorted(range(len(row)), key=lambda k: -row[k])
+        for guesses, found in hits.items():
+            found.append(label in order[:guesses])
+    each = {k: [np.mean([h for h, t in zip(v, truth, strict=True) if t == c]) for c in sorted(set(truth))] for k, v in hits.items()}
+    return {
+        "top1": 100 * np.mean(hits[1]),
+        "top5": 100 * np.mean(hits[5]),
+        "per_class": 100 * np.mean(each[1]),
+        "per_class_top5": 100 * np.mean(each[5]),
+    }, dict(zip(sorted(set(truth)), each[1], strict=True))
+
+
+def test_the_four_numbers_of_metrics_are_those_of_counting(good, signed, tmp_path):
+    # classes of different sizes, so that a mean over classes is another than that over clips
+    kept = [i for i in range(len(signed.store)) if i not in rows(signed, "test")[:3]]
+    entries = ((signed.store.entries[i].id, signed.store.clip(i)) for i in kept)
+    store = Store.write(tmp_path / "store", entries, name="fewer", classes=signed.store.classes)
+    shared = ("--accelerator", "cpu", "--set", "supervision.batch_size=16", "--split", "signer", "--epochs", 6)
+    said = good("finetune", signed.run, "--data", tmp_path / "store", *shared, "--out", tmp_path / "out")
+    test = [i for i, e in enumerate(store.entries) if "signer_test" in e.meta["splits"]]
+    truth = store.labels[test].tolist()
+    expected, each = naive(open_recogniser(tmp_path / "out").probabilities([store.clip(i) for i in test]), truth)
+    assert expected["top1"] != pytest.approx(expected["per_class"]) or expected["top5"] != pytest.approx(expected["per_class_top5"])
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert {name: metrics[name] for name in expected} == pytest.approx(expected)
+    assert f"15 test clips: top 1 {expected['top1']:.1f} %, top 5 {expected['top5']:.1f} %" in said
+    assert f"over classes {expected['per_class']:.1f} % and {expected['per_class_top5']:.1f} %" in said
+    for label, name in enumerate(store.classes):
+        clips = truth.count(label)
+        assert metrics["classes"][name]["clips"] == clips
+        assert metrics["classes"][name]["right"] == round(each.get(label, 0) * clips)
+    assert (metrics["task"], metrics["unit"]) == ("fewer signer", "percent of test clips")
+
+
+def test_said_again_it_does_nothing(good, signed):
+    before = files(signed.tuned)
+    weights = next(signed.tuned.rglob("model.safetensors"))
+    when = weights.stat().st_mtime_ns
+    said = good(*signed.again)
+    assert files(signed.tuned) == before
+    assert weights.stat().st_mtime_ns == when
+    assert "7 classes, trained on 36 clips" in said
+
+
+def test_frozen_leaves_the_encoder_as_it_is(good, signed, tmp_path):
+    good("finetune", signed.run, *signed.tune, "--split", "signer", "--epochs", 2, "--frozen", "--out", tmp_path / "out")
+    encoder, found = open_run(signed.run).encoder().alone(), open_recogniser(tmp_path / "out").model
+    assert weights_digest(found.encoder) == weights_digest(encoder), "weights and batch statistics alike"
+    assert found.head.fc.bias.any()
+    tuned = open_recogniser(signed.tuned).model.encoder.state_dict()
+    moved = {name for name, value in encoder.state_dict().items() if not torch.equal(value, tuned[name])}
+    never = {"encoder_q.embed.mask_token"}  # nothing is hidden here
+    never |= {f"encoder_q.embed.st_gcn_{part}.{graph}" for part in ("hand", "body") for graph in ("A", "A_pool")}
+    assert moved == encoder.state_dict().keys() - never, "fine-tuning moves everything else"
+
+
+def test_scratch_begins_from_random_weights(good, signed, tmp_path):
+    good("finetune", signed.run, *signed.tune, "--epochs", 2, "--scratch", "--seed", 5, "--out", tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    run = open_run(signed.run)
+    assert config["encoder"] == weights_digest(run.encoder(weights=False, seed=5).alone())
+    assert config["encoder"] != weights_digest(run.encoder().alone())
+    assert (config["protocol"], config["seed"], config["recipe"]["supervision"]["layer_decay"]) == ("scratch", 5, 1.0)
+
+
+def test_without_a_split_every_clip_with_a_label_trains_and_none_is_scored(good, signed, tmp_path):
+    entries = ((e.id, signed.store.clip(i)) for i, e in enumerate(signed.store.entries))
+    some = ((name, clip.with_(label=None, label_name=None) if i % 5 == 0 else clip) for i, (name, clip) in enumerate(entries))
+    Store.write(tmp_path / "store", some, name="some", classes=signed.store.classes)
+    shared = ("--accelerator", "cpu", "--epochs", 1, "--out", tmp_path / "out")
+    said = good("finetune", signed.run, "--data", tmp_path / "store", *shared)
+    assert "trained on 43 clips" in said
+    assert "test clips" not in said
+    assert not (tmp_path / "out" / "metrics.json").exists()
+    assert open_recogniser(tmp_path / "out").probabilities([signed.store.clip(0)]).shape == (1, LABELS + 1)
+
+
+def test_a_run_of_signs_is_evaluated_and_embedded(good, signed, tmp_path):
+    shared = ("--data", signed.run.parent / "store", "--split", "signer", "--accelerator", "cpu")
+    protocols = ("--protocols", "linear", "knn", "finetune", "--epochs", 1)
+    good("evaluate", signed.run, *shared, *protocols, "--out", tmp_path / "e")
+    metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())
+    details = {name: row["details"][0] for name, row in metrics["protocols"].items()}
+    assert {"top5", "per_class", "per_class_top5"} <= details["linear"].keys() & details["finetune"].keys()
+    good("embed", signed.run, signed.folder / "store", "--out", tmp_path / "f.npz")
+    with np.load(tmp_path / "f.npz") as found:
+        assert found["features"].shape == (54, 8)
+        assert np.isfinite(found["features"]).all()
+
+
+@pytest.mark.parametrize("method", ["mamp", "cmd"])
+def test_other_methods_learn_signs_too(good, signed, tmp_path, method):
+    size = {
+        "mamp": ("model.encoder.width=16", "model.encoder.depth=1", "model.encoder.heads=2", "model.encoder.frames=8",
+                 "model.decoder_width=16", "model.decoder_depth=1"),
+        "cmd": ("model.network.hidden=6", "model.dim=4", "model.queue=20", "model.neighbours=4", "model.frames=8"),
+    }[method]  # fmt: skip
+    tiny = [word for setting in size for word in ("--set", setting)]
+    train = ("train", method, "--preset", "signs", "--data", signed.folder / "store", "--batch-size", 12, "--accelerator", "cpu")
+    good(*train, *tiny, "--max-steps", 2, "--out", tmp_path / "run")
+    shared = (*signed.tune, "--set", "supervision.hidden=8", "--split", "signer", "--epochs", 1)
+    assert "18 test clips" in good("finetune", tmp_path / "run", *shared, "--out", tmp_path / "tuned")
+    found = open_recogniser(tmp_path / "tuned")
+    clips = [signed.store.clip(i) for i in (0, 20)]
+    np.testing.assert_allclose(found.probabilities(clips)[1:], found.probabilities(clips[1:]), atol=1e-5)
+
+
+MISTAKES = {
+    "two ways": (["--frozen", "--scratch"], "--frozen --scratch: random weights that do not learn"),
+    "the encoder's": (["--set", "model.dim=3"], "--set model.dim=3: the encoder is trained already"),
+    "no value": (["--set", "supervision.learning=3"], "unknown value of the recipe .*'learning'"),
+    "a crop": (["--set", 'supervision.crop={"low":0.5}'], "supervision.crop: method masa takes a window"),
+    "no split": (["--split", "singer"], "unknown split 'singer': did you mean signer"),
+    "no epochs": (["--epochs", 0], "epochs 0"),
+    "a large seed": (["--seed", 2**70], "seed 1180591620717411303424: expected"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_are_told(bad, signed, tmp_path, mistake):
+    options, message = MISTAKES[mistake]
+    said = bad("finetune", signed.run, *signed.tune, *options, "--out", tmp_path / "out")
+    assert re.search(message, said), said
+    assert not (tmp_path / "out").exists()
+
+
+def test_data_and_folders_that_do_not_fit_are_told(bad, signed, tmp_path):
+    tune = ("finetune", signed.run, "--accelerator", "cpu", "--epochs", 1, "--out")
+    assert "is another; choose another --out" in bad(*tune, signed.folder / "store", "--data", signed.folder / "store")
+    assert "another configuration" in bad(*tune, signed.tuned, "--data", signed.folder / "store", "--split", "signer")
+    said = bad("finetune", signed.tuned, *signed.tune, "--out", tmp_path / "o")
+    assert "a classifier, not a pre-trained encoder" in said
+    assert "no run here" in bad("finetune", tmp_path / "nothing", *signed.tune, "--out", tmp_path / "o")
+    bare = Clip(np.random.default_rng(0).normal(size=(9, 1, 20, 3)).astype(np.float32), KINECT20, label=0)
+    Store.write(tmp_path / "bare", ((f"c{i}", bare) for i in range(4)), name="bare", classes=("a",))
+    for verb in (
+        (*tune, tmp_path / "o", "--data", tmp_path / "bare"),
+        ("train", "masa", "--data", tmp_path / "bare", "--out", tmp_path / "o", *TINY),
+        ("evaluate", signed.run, "--data", tmp_path / "bare", "--split", "random", "--out", tmp_path / "o"),
+        ("embed", signed.run, tmp_path / "bare", "--out", tmp_path / "o"),
+    ):
+        assert "kinect20 has no joints of hands; signs need poses with hands" in bad(*verb)
+    first = signed.store.clip(0)
+    Store.write(tmp_path / "one", [("c", first)], name="one", classes=signed.store.classes)
+    assert "1 training clip; batch normalisation needs 2" in bad(*tune, tmp_path / "o", "--data", tmp_path / "one")
+    blank = first.with_(label=None, label_name=None)
+    Store.write(tmp_path / "blank", ((f"c{i}", blank) for i in range(3)), name="blank", classes=signed.store.classes)
+    assert "label" in bad(*tune, tmp_path / "o", "--data", tmp_path / "blank")
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_pre_trained_run_recognises_nothing_yet(signed):
+    with pytest.raises(UserError, match="which names no classes yet; train a classifier on it with `kinema finetune"):
+        open_recogniser(signed.run)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("classes", None), ("usual", 0), ("head", {"kind": "plain"}), ("head", {"kind": "plain", "width": -1, "classes": 7}), ("head", 3)],
+)
+def test_a_damaged_classifier_is_told(signed, tmp_path, key, value):
+    config = json.loads((signed.tuned / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, key: value}))
+    with pytest.raises(UserError, match=r"config\.json: damaged .*train it again"):
+        open_recogniser(tmp_path)
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """The released configuration, shrunk, under a name of its own; and a network of it."""
+
+    def preset(skeleton):
+        return replace(changed(recipe("masa", "code", skeleton), {}, NETWORK), preset="tiny")
+
+    monkeypatch.setitem(PRESETS["masa"], "tiny", preset)
+    torch.manual_seed(11)
+    return build_method(preset(KINECT20))
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_the_authors_checkpoint_is_imported_and_embeds(good, signed, tiny, tmp_path, prefix):
+    theirs = dict(tiny.state_dict())
+    for side in ("encoder_q", "encoder_k"):  # what their file holds and their code does not use
+        for part in ("hand", "body"):
+            for name in ("conv2.0.weight", "non_local.g.weight", "fcn.0.bias"):
+                theirs[f"{side}.embed.st_gcn_{part}.{name}"] = torch.randn(3, 3)
+        theirs[f"{side}.embed.pe.pe"] = torch.randn(1, 300, 8)
+    theirs["target_decoder.GCN_Tran.norm.gamma"] = torch.ones(24)
+    optimiser = torch.optim.AdamW(tiny.parameter_groups(), 1e-4)
+    sum(p.sum() for p in tiny.parameters() if p.requires_grad).backward()
+    optimiser.step()
+    ours = {name: value.clone() for name, value in tiny.state_dict().items()}  # the step has moved what `theirs` refers to
+    content = {"epoch": 400, "state_dict": {prefix + k: v for k, v in theirs.items()}, "optimizer": optimiser.state_dict()}
+    torch.save(content, tmp_path / "checkpoint_0399.pth.tar")
+    imported = ("import-weights", "masa", tmp_path / "checkpoint_0399.pth.tar", "--preset", "tiny", "--skeleton", "sign49")
+    assert f"{len(ours)} tensors imported" in good(*imported, "--out", tmp_path / "run")
+    held = load_file(tmp_path / "run" / "model.safetensors")
+    assert held.keys() == ours.keys()
+    assert all(torch.equal(value, held[name]) for name, value in ours.items())
+    good("embed", tmp_path / "run", signed.folder / "store", "--out", tmp_path / "f.npz")
+    ready = open_run(tmp_path / "run").recipe.prepare(signed.store.clip(3))
+    with evaluation_mode(tiny, "32"):
+        expected = tiny.tokens(torch.from_numpy(with_confidence(ready))[None])[0, 0, 0, 0].numpy()
+    with np.load(tmp_path / "f.npz") as found:
+        np.testing.assert_allclose(found["features"][3], expected, atol=1e-5)
+
+
+def test_another_network_of_the_authors_is_refused(bad, tiny, tmp_path):
+    state = {k: v for k, v in tiny.state_dict().items() if not k.startswith("reg_decoder")}
+    torch.save({"state_dict": state}, tmp_path / "x.pth")
+    said = bad("import-weights", "masa", tmp_path / "x.pth", "--preset", "tiny", "--skeleton", "sign49", "--out", tmp_path / "run")
+    assert "x.pth" in said
+    assert "reg_decoder" in said
+    assert not (tmp_path / "run").exists()
