@@ -381,7 +381,7 @@ def recognize(
 
 
 @verb("import-weights")
-def import_weights(method: Positional[str], file: Positional[Path], preset: str, out: Path, skeleton: str = "ntu25") -> None:
+def import_weights(method: Positional[str], file: Positional[Path], preset: str, out: Path, skeleton: str | None = None) -> None:
     """Turn the authors' checkpoint into a run folder that every command accepts.
 
     Args:
@@ -389,7 +389,7 @@ def import_weights(method: Positional[str], file: Positional[Path], preset: str,
         file: their .pth file. It is read without running code.
         preset: the published configuration it was trained with, for instance paper-ntu60.
         out: the run folder to make.
-        skeleton: of its data.
+        skeleton: of its data; default: ntu25, of masa sign49.
     """
     from .verbs import train as train_verb
 

@@ -323,6 +323,18 @@ def test_a_clip_without_hands_is_a_clip(padding, pool):
     assert torch.isfinite(model.loss(nobody, Step(0)).total)
 
 
+@pytest.mark.parametrize("pool", ["attention", "average"])
+def test_hands_that_are_present_alone_count_whatever_the_batch(pool):
+    model = small(replace(NETWORK, padding=False, hands="present", pool=pool))
+    clips = [parts(8, right=False, left=False), parts(12, 1), parts(6, 2, left=False)]
+    model.train().loss(collate(clips), Step(0, epoch=5)).total.backward()
+    model.eval()
+    together = model.encoder_q(View.of(collate(clips), 0.5)).feature
+    assert together.isfinite().all()
+    for clip, feature in zip(clips, together, strict=True):
+        torch.testing.assert_close(model.encoder_q(View.of(collate([clip]), 0.5)).feature[0], feature, rtol=1e-4, atol=1e-5)
+
+
 def test_one_hand_absent_collates_either_way_round():
     one, two = parts(8, right=False), parts(10, 1)
     first, second = collate([one, two], [3, 4]), collate([two, one], [4, 3])

@@ -217,6 +217,7 @@ class GraphEncoder(nn.Module):
         self.groups = anatomy.groups
         first, second, third = config.channels
         drop, width = config.dropout, config.width
+        self.width = width
         self.register_buffer("A", anatomy.joints.partitions())
         self.register_buffer("A_pool", anatomy.parts.partitions())
         self.data_bn = nn.BatchNorm1d(2 * len(anatomy.joints.distance), eps=config.input_eps)
@@ -232,6 +233,8 @@ class GraphEncoder(nn.Module):
         """`(B, T, J, 2)` -> `(B, T, D)`, each frame by itself; frames that are not `there` `(B, T)` are zero and not computed."""
         b, t, j, c = x.shape
         frames = x.flatten(0, 1) if there is None else x[there]
+        if not len(frames):
+            return x.new_zeros(b, t, self.width)
         y = normalised(self.data_bn, frames.permute(1, 2, 0).reshape(j * c, -1))
         y = y.view(j, c, -1).permute(1, 2, 0).contiguous()
         for block in self.st_gcn_networks:

@@ -99,7 +99,7 @@ def train_classifier(
         "room": "recognition",
         "kind": CLASSIFIER,
         "recipe": to_json(replace(trained.recipe, supervision=how)),
-        "skeleton": trained.skeleton.to_json(),
+        "skeleton": (task.skeleton or clips[0].skeleton).to_json(),
         "classes": list(task.classes),
         "head": asdict(head),
         "usual": float(np.median([clip.frames / clip.fps for clip in clips])),
@@ -225,7 +225,7 @@ def open_recogniser(folder: Path, device: str = "cpu") -> Recogniser:
         head = HeadConfig(**config.get("head", {}))
         encoder = build_method(recipe).alone()
         model = Classifier(encoder, head.build())
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"{path}: damaged (head: {error}); train it again") from error
     load_model(folder, model)
     return Recogniser(folder, recipe, skeleton, tuple(classes), usual, model.to(device).eval())

@@ -134,9 +134,11 @@ def make_task(trained: Trained, store: Store, split: str | None, part: Part = "t
     check_fits(trained, store)
     if split is None:
         rows, none = np.flatnonzero(store.labels >= 0), np.zeros(0, np.int64)
+        if not len(rows):
+            raise UserError(f"{store.folder}: none of its {len(store)} clips has a label; classifiers learn from labels")
         clips = list(PreparedClips(store, trained.recipe.prepare, rows))
         every = np.arange(len(rows))
-        return Task(clips, store.labels[rows], store.classes, Split("all", every, none, every, none), store.name)
+        return Task(clips, store.labels[rows], store.classes, Split("all", every, none, every, none), store.name, store.skeleton)
     whole = split_of(store, split)
     own = part_of(whole, part)
     if not len(own.test):
@@ -153,7 +155,7 @@ def make_task(trained: Trained, store: Store, split: str | None, part: Part = "t
     places = [np.searchsorted(kept, rows) for rows in (own.train, own.test, own.fit, own.validation)]
     clips = list(PreparedClips(store, trained.recipe.prepare, kept))
     name = f"{store.name} {split}" + ("" if part == "test" else ", validation part")
-    return Task(clips, store.labels[kept], store.classes, Split(split, *places), name)
+    return Task(clips, store.labels[kept], store.classes, Split(split, *places), name, store.skeleton)
 
 
 def evaluate(

@@ -188,8 +188,9 @@ class PartEmbedding(nn.Module):
         if self.config.hands == "present":
             hands = None if right is None or left is None else torch.cat([right, left])
             shown = torch.cat(view.hands.chunk(2, 1))
-            # a batch norm needs two frames; without a hand in all of the batch every frame is one
-            shown = shown if int(shown.sum()) > 1 else torch.ones_like(shown)
+            # in training a batch norm needs two frames; without a hand in all of the batch every frame is one
+            if self.training and int(shown.sum()) < 2:
+                shown = torch.ones_like(shown)
             y = self.part(self.st_gcn_hand, torch.cat([x.right, x.left]), hands, shown, view.real.repeat(2, 1))
             return torch.cat([*y.chunk(2), self.part(self.st_gcn_body, x.body, body, view.real, view.real)], 2)
         # one after the other: each hand has batch statistics of its own, and moves the running ones
@@ -225,16 +226,16 @@ class Pooling(nn.Module):
         if self.config.pool == "average":
             return _mean(hands, shown), _mean(body, view.whole & (view.real | self.config.padding))
         seen = torch.ones_like(view.real) if self.config.padding else view.real
-        return _attended(hands, self.weight_hand, shown), _attended(body, self.weight_body, seen)
+        return _attended(hands, self.weight_hand, shown, seen.repeat(1, 2)), _attended(body, self.weight_body, seen, seen)
 
     def forward(self, hands: Tensor, body: Tensor) -> Tensor:
         """The head on the sum of both."""
         return self.fc(self.drop(hands + body))
 
 
-def _attended(x: Tensor, score: nn.Module, seen: Tensor) -> Tensor:
-    """`(B, N, D)`, `(B, N)` bool -> `(B, D)`, weighted by the softmax of their scores; if none is seen, all count alike."""
-    weight = score(x).masked_fill(~seen[..., None], FAR).softmax(1)
+def _attended(x: Tensor, score: nn.Module, seen: Tensor, counted: Tensor) -> Tensor:
+    """`(B, N, D)`, `(B, N)` bool -> `(B, D)`, weighted by the softmax of their scores; if none is seen, all that are counted count alike."""
+    weight = score(x).masked_fill(~seen[..., None], FAR).masked_fill(~counted[..., None], 2 * FAR).softmax(1)
     return (x * weight).sum(1)
 
 

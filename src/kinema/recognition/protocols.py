@@ -24,6 +24,7 @@ from ..data.pieces import Crop, Window
 from ..data.splits import Split, subset
 from ..errors import UserError
 from ..motion.clip import Clip
+from ..motion.skeleton import Skeleton
 from ..training.method import Optimiser, Schedule, Step
 from . import logistic
 from .encoder import Encoder
@@ -41,7 +42,7 @@ class Task:
     Attributes:
         clips: prepared, all with the same skeleton and number of people. labels: `(N,)` class indices. classes: names.
         split: row numbers of train, test, and of fit and validation, which together are train.
-        name: for reports, for instance ``nw-ucla view``.
+        name: for reports, for instance ``nw-ucla view``. skeleton: of the clips as they were read; None: of the prepared ones.
     """
 
     clips: Sequence[Clip]
@@ -49,6 +50,7 @@ class Task:
     classes: tuple[str, ...]
     split: Split
     name: str = ""
+    skeleton: Skeleton | None = None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from ..recognition.published import lasting
 from ..recognition.run import open_run
 from ..training.device import device_of
 from .common import check_writable
-from .train import changed
+from .train import changed, check_seed
 
 
 def finetune(
@@ -43,6 +43,8 @@ def finetune(
     for setting in settings:
         if not setting.startswith("supervision."):
             raise UserError(f"--set {setting}: the encoder is trained already; only values of supervision can be set here")
+    if seed is not None:
+        check_seed(seed)
     check_writable(out)
     if (out / INDEX).exists():
         raise UserError(f"{out}: holds a store, a run folder is another; choose another --out")

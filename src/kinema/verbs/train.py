@@ -42,6 +42,8 @@ def changed(base: Recipe, changes: Mapping[str, Any], settings: Sequence[str]) -
             place = place[key]
         if last not in place:
             raise unknown(f"value of the recipe (in {path!r})", last, place)
+        if last == "precision" and type(new) is int:
+            new = str(new)  # its name is 32
         if isinstance(place[last], (int, float, bool)) and isinstance(new, str):
             raise UserError(f"--set {path}={new}: expected a number or true/false, like the preset's {json.dumps(place[last])}")
         if isinstance(place[last], dict) and not isinstance(new, dict):
@@ -72,6 +74,12 @@ def _value(text: str) -> Any:
         return text
 
 
+def check_seed(seed: int) -> None:
+    """Raises UserError unless a seed is one that torch takes."""
+    if not -LARGEST_SEED <= seed <= LARGEST_SEED:
+        raise UserError(f"--seed {seed}: expected a number from {-LARGEST_SEED} to {LARGEST_SEED}")
+
+
 def train(
     method: str,
     preset: str,
@@ -94,8 +102,7 @@ def train(
     Raises:
         UserError: see `recognition.run.pretrain`.
     """
-    if not -LARGEST_SEED <= seed <= LARGEST_SEED:
-        raise UserError(f"--seed {seed}: expected a number from {-LARGEST_SEED} to {LARGEST_SEED}")
+    check_seed(seed)
     if max_steps is not None and max_steps < 1:
         raise UserError(f"--max-steps {max_steps}: expected 1 or more")
     check_writable(out)
@@ -123,8 +130,9 @@ def train(
         print(f"{out}: stopped after {result.step} steps; the same command with --resume goes on")
 
 
-def import_weights(method: str, file: Path, preset: str, out: Path, skeleton: str) -> None:
+def import_weights(method: str, file: Path, preset: str, out: Path, skeleton: str | None) -> None:
     """Imports and says how many tensors."""
     check_writable(out)
-    count = importing.import_weights(method, preset, file, out, skeleton_of(skeleton))
+    joints = skeleton_of(skeleton or ("sign49" if method == "masa" else "ntu25"))
+    count = importing.import_weights(method, preset, file, out, joints)
     print(f"{out}: {count} tensors imported from {file}")
