@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from kinema.data.batches import ClipBatch
 from kinema.nn.graph import GraphConfig
+from kinema.nn.residual import named_residual
 from kinema.recognition.heads import Classifier, PlainHead
 from kinema.recognition.masa import MASA, UNUSED, MASAConfig, from_authors
 from kinema.recognition.masa_batch import SignBatch, collate
@@ -430,3 +431,12 @@ def test_a_random_draw_is_compared_by_its_count_and_support():
     assert verify.draw_error(drawn, drawn[[1, 0, 2, 3]], candidate) == 0
     assert verify.draw_error(drawn[[0, 3, 1, 2]], drawn, candidate) == 1
     assert verify.draw_error(drawn * 0, drawn, candidate) == 2
+
+
+@pytest.mark.parametrize("residual", ["prenorm", "dynamic-2", "static-4", "manifold-2"])
+def test_its_transformers_take_hyper_connections(residual):
+    model = small(replace(NETWORK, residual=named_residual(residual))).train()
+    losses = model.loss(batch_of(9, 7), Step(0, epoch=100))
+    losses.total.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
+    assert model.alone().eval().tokens(torch.from_numpy(packed(parts(9))[None])).isfinite().all()

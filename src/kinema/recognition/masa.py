@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ..data.batches import ClipBatch
 from ..nn.contrast import contrast_logits, enqueue, follow, info_nce, unit_columns
+from ..nn.decay import decayed
 from ..nn.graph import BODY, HAND
 from ..training.method import Losses, Step
 from .cmd import unit
@@ -119,7 +120,7 @@ class MASA(Encoder):
         self.encoder_q.initialise()
         self.encoder_k = deepcopy(self.encoder_q).requires_grad_(False)
         self.reg_decoder = nn.ModuleDict(
-            {"GCN_Tran": PostNormTransformer(net.width, config.decoder_depth, net.heads, net.mlp, net.dropout)}
+            {"GCN_Tran": PostNormTransformer(net.width, config.decoder_depth, net.heads, net.mlp, net.dropout, net.residual)}
         )
         self.hand_decoder = _predictor(width, config.head_hidden, 2 * len(HAND.joints.distance), config.relu)
         self.body_decoder = _predictor(width, config.head_hidden, 2 * len(BODY.joints.distance), config.relu)
@@ -199,8 +200,13 @@ class MASA(Encoder):
         follow(self.encoder_k, self.encoder_q, self.config.momentum)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """One: the published optimiser decays everything."""
-        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+        """The published optimiser decays everything; only what belongs to hyper-connections is decayed as they want it."""
+        takes = decayed(self)
+        learned = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
+        bare = [p for name, p in learned if (".join1." in name or ".join2." in name) and not takes[name]]
+        left_out = {id(p) for p in bare}
+        groups = [{"params": [p for _, p in learned if id(p) not in left_out]}]
+        return [*groups, {"params": bare, "weight_decay": 0.0}] if bare else groups
 
     def tokens(self, x: Tensor) -> Tensor:
         """`(B, T, 1, 49, 3)`: `SIGN49` as `prepare_clip` gives it, with confidences -> `(B, 1, 1, 1, D)`: the pooled feature."""
@@ -255,7 +261,7 @@ def layer_of(parameter: str, depth: int) -> int:
     name = parameter.removeprefix("encoder_q.")
     if name.startswith("GCN_Tran.blocks."):
         return int(name.split(".")[2]) + 1
-    return 0 if name.startswith(("embed.", "GCN_Tran.")) else depth + 1
+    return 0 if name.startswith(("embed.", "GCN_Tran.norm.")) else depth + 1
 
 
 def _predictor(width: int, hidden: int, out: int, relu: bool) -> nn.Sequential:

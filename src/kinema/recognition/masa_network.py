@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..nn.graph import BODY, HAND, GraphConfig, GraphEncoder
+from ..nn.residual import Join, Residual, connect, connection, enter, leave
 from .masa_batch import Parts, SignBatch
 
 FAR = -10000.0
@@ -27,6 +28,7 @@ class SignNetworkConfig:
     Attributes:
         graph: of the part-wise encoders; its width is `D`, the transformer's is `3 D`.
         depth: blocks. heads: attention heads. mlp: hidden width. dropout: of attention weights, branches and the pooled feature.
+        residual: how branches join the stream: ``postnorm`` (published), ``prenorm``, or `HyperConnections`.
         coordinates: ``unit``: as they are, 0 to 1; ``centred``: in pixels from the middle, -128 to 128 (an ablation of the paper).
         mask_at: a hidden part is overwritten ``after_time``: its neighbours have seen it through the convolutions over time; or
             ``before_time``.
@@ -45,6 +47,7 @@ class SignNetworkConfig:
     heads: int = 8
     mlp: int = 2048
     dropout: float = 0.1
+    residual: Residual = "postnorm"
     coordinates: Literal["unit", "centred"] = "unit"
     mask_at: Literal["after_time", "before_time"] = "after_time"
     hidden: Literal["queries", "skip"] = "queries"
@@ -113,11 +116,18 @@ class Norm(nn.Module):
 
 
 class PostNormBlock(nn.Module):
-    """Self-attention, then an MLP, each followed by a norm of the sum: `(B, T, W)` -> `(B, T, W)`."""
+    """Self-attention, then an MLP, as published each followed by a norm of the sum: `(B, T, W)` -> `(B, T, W)`.
 
-    def __init__(self, width: int, heads: int, mlp: int, dropout: float):
+    Args:
+        width: `W`. heads: attention heads. mlp: hidden width. dropout: rate. residual: how branches join the stream (with hyper-connections
+            `n` streams, `(B, T, n, W)`). index: which block of its transformer this is.
+    """
+
+    def __init__(self, width: int, heads: int, mlp: int, dropout: float, residual: Residual = "postnorm", index: int = 0):
         super().__init__()
         self.heads, self.rate = heads, dropout
+        self.join1: Join = connection(residual, width, 2 * index)
+        self.join2: Join = connection(residual, width, 2 * index + 1)
         self.attn = nn.ModuleDict({f"proj_{name}": nn.Linear(width, width) for name in "qkv"})
         self.proj = nn.Linear(width, width)
         self.norm1 = Norm(width)
@@ -135,25 +145,28 @@ class PostNormBlock(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         """One block."""
-        x = self.norm1(x + self.drop(self.proj(self.attend(x, bias))))
-        return self.norm2(x + self.drop(self.pwff["fc2"](F.gelu(self.pwff["fc1"](x)))))
+        x = connect(self.join1, x, self.norm1, lambda y: self.drop(self.proj(self.attend(y, bias))))
+        return connect(self.join2, x, self.norm2, lambda y: self.drop(self.pwff["fc2"](F.gelu(self.pwff["fc1"](y)))))
 
 
 class PostNormTransformer(nn.Module):
-    """A norm, then blocks: `(B, T, W)` -> `(B, T, W)`."""
+    """A norm, then blocks: `(B, T, W)` -> `(B, T, W)`. Where blocks do not end with a norm (`residual`), one more comes last."""
 
-    def __init__(self, width: int, depth: int, heads: int, mlp: int, dropout: float):
+    def __init__(self, width: int, depth: int, heads: int, mlp: int, dropout: float, residual: Residual = "postnorm"):
         super().__init__()
+        self.residual: Residual = residual
         self.norm = Norm(width)
-        self.blocks = nn.ModuleList(PostNormBlock(width, heads, mlp, dropout) for _ in range(depth))
+        self.blocks = nn.ModuleList(PostNormBlock(width, heads, mlp, dropout, residual, i) for i in range(depth))
+        self.last = None if residual == "postnorm" else Norm(width)
 
     def forward(self, x: Tensor, seen: Tensor) -> Tensor:
         """`seen`: `(B, T)` bool, which frames others may look at."""
         bias = torch.where(seen, 0.0, FAR)[:, None, None]
-        x = self.norm(x)
+        x = enter(self.residual, self.norm(x))
         for block in self.blocks:
             x = block(x, bias)
-        return x
+        x = leave(self.residual, x)
+        return x if self.last is None else self.last(x)
 
 
 class PartEmbedding(nn.Module):
@@ -264,7 +277,7 @@ class SignEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.embed = PartEmbedding(config)
-        self.GCN_Tran = PostNormTransformer(config.width, config.depth, config.heads, config.mlp, config.dropout)
+        self.GCN_Tran = PostNormTransformer(config.width, config.depth, config.heads, config.mlp, config.dropout, config.residual)
         self.proj = Pooling(config, head)
 
     def initialise(self) -> None:
