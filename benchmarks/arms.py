@@ -33,15 +33,23 @@ def trained(method: str, folder: Path, options: Sequence[str]) -> Path:
 
 
 def measured(folders: Sequence[Path], protocols: Sequence[str], out: Path, options: Sequence[str]) -> dict[str, list[float]]:
-    """Percent of each protocol and run, from the file that `kinema evaluate` wrote, now or before."""
-    try:
-        found = json.loads((out / "metrics.json").read_text())
-    except FileNotFoundError:
-        found = {"runs": [], "protocols": {}}
-    if found["runs"] != [str(f) for f in folders] or not set(protocols) <= set(found["protocols"]):
+    """Percent of each protocol and run, from the file that `kinema evaluate` wrote, now or before for the same runs and options."""
+    marker, command = out / "measured", json.dumps([[str(f) for f in folders], [_finished(f) for f in folders], list(options)])
+    metrics = out / "metrics.json"
+    known = marker.read_text() if marker.exists() and metrics.exists() else None
+    found = json.loads(metrics.read_text()) if known == command else {"protocols": {}}
+    if not set(protocols) <= set(found["protocols"]):
+        marker.unlink(missing_ok=True)  # what is about to be replaced is of no command
         kinema("evaluate", *(str(f) for f in folders), *options, "--out", str(out), "--protocols", *protocols)
-        found = json.loads((out / "metrics.json").read_text())
+        found = json.loads(metrics.read_text())
+        marker.write_text(command)
     return {name: found["protocols"][name]["runs"] for name in protocols}
+
+
+def _finished(folder: Path) -> str:
+    """By which command a run was finished, so that one that went on is measured again."""
+    marker = folder / "finished"
+    return marker.read_text() if marker.exists() else ""
 
 
 def cell(values: Sequence[float]) -> str:

@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = read(arguments)
     torch.set_num_threads(options.threads)
     recogniser = open_recogniser(options.run)
-    clips = [clip_for(file, 0, recogniser.skeleton) for file in options.files]
+    clips = [clip_for(file, 0, recogniser.skeleton)[0] for file in options.files]
     method = f"{recogniser.recipe.method} {recogniser.recipe.preset}, {len(recogniser.classes)} classes"
     print(header(False, f"{method}, {options.rounds} rounds"))
     print(

@@ -53,7 +53,9 @@ def main() -> None:
                 options += ["--set", setting]
             runs = [trained(method, arguments.out / f"{arm}-{split}-{s}", [*options, "--seed", str(s)]) for s in arguments.seeds]
             more = [] if arguments.head_epochs is None else ["--epochs", str(arguments.head_epochs)]
-            place = arguments.out / f"{arm}-{split}-{arguments.part}"
+            # classifiers are kept there, and are of one length
+            length = "" if arguments.head_epochs is None else f"-{arguments.head_epochs}"
+            place = arguments.out / f"{arm}-{split}-{arguments.part}{length}"
             found.append(measured(runs, arguments.protocols, place, [*shared, "--part", arguments.part, *more]))
         # raw positions have one number, whatever the seed
         means = {p: [statistics.mean(v) for v in zip(*(f[p] for f in found), strict=True)] for p in arguments.protocols}

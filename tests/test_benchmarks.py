@@ -1,5 +1,6 @@
 """The benchmarks in the small: CMD's step runs and counts operations right; what its parts bring is trained once and for what was asked."""
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+import arms
 import cmd_products
 import cmd_step
 import contrast
@@ -79,8 +81,8 @@ def trained(monkeypatch, tmp_path):
         calls.append(words)
         Path(words[words.index("--out") + 1]).mkdir(parents=True, exist_ok=True)
 
-    monkeypatch.setattr(contrast, "kinema", kinema)
-    monkeypatch.setattr(contrast, "newest", lambda folder: SimpleNamespace(state=end))
+    monkeypatch.setattr(arms, "kinema", kinema)
+    monkeypatch.setattr(arms, "newest", lambda folder: SimpleNamespace(state=end))
 
     def train(arm, *settings):
         calls.clear()
@@ -104,3 +106,30 @@ def test_what_was_stopped_does_not_count_as_finished(trained):
         trained.train("full")
     trained.end.finished = True
     assert trained.train("full") == ["cmd-full-0"]
+
+
+def test_what_is_measured_is_measured_again_for_other_options_or_runs(monkeypatch, tmp_path):
+    calls = []
+
+    def kinema(*words):
+        calls.append(words)
+        out = Path(words[words.index("--out") + 1])
+        out.mkdir(exist_ok=True)
+        asked = words[words.index("--protocols") + 1 :]
+        (out / "metrics.json").write_text(json.dumps({"protocols": {name: {"runs": [float(len(calls))]} for name in asked}}))
+
+    monkeypatch.setattr(arms, "kinema", kinema)
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "finished").write_text("3 epochs")
+
+    def measured(*protocols, options=("--part", "test"), runs=(run,)):
+        return arms.measured(runs, protocols, tmp_path / "out", options)
+
+    assert measured("linear", "knn") == {"linear": [1.0], "knn": [1.0]}
+    assert measured("knn") == {"knn": [1.0]}, "not again"
+    assert measured("linear", "finetune")["finetune"] == [2.0], "one more protocol"
+    assert measured("linear", options=("--part", "test", "--epochs", "3")) == {"linear": [3.0]}
+    (run / "finished").write_text("5 epochs")
+    assert measured("linear", options=("--part", "test", "--epochs", "3")) == {"linear": [4.0]}
+    assert measured("linear", options=("--part", "test", "--epochs", "3"), runs=(run, run)) == {"linear": [5.0]}

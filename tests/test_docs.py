@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kinema.cli import _parse
+from kinema.cli import parse
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / n for n in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted((ROOT / "docs").rglob("*.md"))
@@ -33,7 +33,7 @@ def commands(path: Path) -> list[str]:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_every_command_parses(path: Path) -> None:
     for command in commands(path):
-        _parse(shlex.split(command, comments=True))
+        parse(shlex.split(command, comments=True))
 
 
 def test_the_readme_shows_every_kind_of_command() -> None:

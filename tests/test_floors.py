@@ -16,7 +16,7 @@ FLOORS = {
     "data": 2, "training": 2, "view": 2,
     "recognition": 3, "generation": 3, "segmentation": 3,
     "studio": 4,
-    "verbs": 5,
+    "verbs": 5, "front": 5,
     "cli": 6,
 }  # fmt: skip
 NO_TORCH = {"motion", "view", "errors", "files"}

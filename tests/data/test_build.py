@@ -221,3 +221,33 @@ def test_more_real_data_has_the_published_counts(tmp_path, monkeypatch, name):
     if not (DATA / REAL[name]).exists():
         pytest.skip(f"needs {REAL[name]}")
     check_counts(tmp_path, monkeypatch, name, REAL[name])
+
+
+def test_a_clip_without_anybody_is_a_bad_file(tmp_path, monkeypatch):
+    raw = fake_format.folder(tmp_path / "raw", 10)
+    original = fake_format.read
+
+    def read(job):
+        """The first clip is empty by its numbers, the second by its confidence, of the third one of two copies."""
+        found = original(job)
+        clip = found[0]
+        number = int(job.name.removeprefix("clip"))
+        if number in (0, 2):
+            clip = clip.with_(positions=np.zeros_like(clip.positions))
+        if number == 1:
+            clip = clip.with_(confidence=np.zeros(clip.positions.shape[:3], np.float32))
+        return [found[0], clip] if number == 2 else [clip]
+
+    monkeypatch.setattr(fake_format, "read", read)
+    summary = make(raw, tmp_path / "s")
+    assert summary.skipped == tuple(
+        (name, f"nobody is in any of its {frames} frames") for name, frames in (("clip000", 3), ("clip001", 4), ("clip002#2", 5))
+    )
+    assert [e.id for e in Store.open(tmp_path / "s").entries] == ["clip002#1", *(f"clip{i:03}" for i in range(3, 10))]
+    with pytest.raises(FormatError, match=r"clip000.*nobody is in any of its 3 frames"):
+        make(raw, tmp_path / "t", strict=True)
+    for file in sorted(raw.iterdir())[3:]:
+        file.unlink()
+    (raw / "clip002.json").unlink()
+    with pytest.raises(UserError, match="none of 2 files could be read; the first: clip000: nobody is in any"):
+        make(raw, tmp_path / "t")

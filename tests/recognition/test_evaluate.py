@@ -13,6 +13,7 @@ from kinema.recognition import run as run_module
 from kinema.recognition.evaluate import Features, evaluate, make_task, save_metrics
 from kinema.recognition.names import MEANING, MEASURES
 from kinema.recognition.protocols import STRENGTHS, linear_decisions
+from kinema.recognition.published import PUBLISHED_LINEAR
 from kinema.recognition.run import open_run
 
 TINY = ("--set", "model.network.hidden=6", "--set", "model.network.layers=1", "--set", "model.dim=4", "--set", "model.queue=16")
@@ -67,6 +68,12 @@ def test_every_protocol_has_a_meaning_of_its_own():
 def test_a_stream_that_the_method_has_not_is_told_before_anything_is_measured(made, tmp_path, protocol):
     with pytest.raises(UserError, match=rf"protocol {protocol}: .*run has no such streams; its encoder is one network"):
         evaluate([open_run(made.run)], Store.open(made.store), "view", ("linear", protocol), tmp_path, say=pytest.fail)
+
+
+def test_a_probe_that_nobody_published_is_told_before_anything_is_measured(made, tmp_path, monkeypatch):
+    monkeypatch.delitem(PUBLISHED_LINEAR, "mamp")
+    with pytest.raises(UserError, match=r"linear-published: the method of .*run has published none; ask for linear instead"):
+        evaluate([open_run(made.run)], Store.open(made.store), "view", ("linear", "linear-published"), tmp_path, say=pytest.fail)
 
 
 def test_streams_are_measured_apart_and_fused(made, contrasted, tmp_path):

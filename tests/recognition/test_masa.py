@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from kinema.data.batches import ClipBatch
 from kinema.nn.graph import GraphConfig
@@ -334,6 +335,39 @@ def test_hands_that_are_present_alone_count_whatever_the_batch(pool):
     assert together.isfinite().all()
     for clip, feature in zip(clips, together, strict=True):
         torch.testing.assert_close(model.encoder_q(View.of(collate([clip]), 0.5)).feature[0], feature, rtol=1e-4, atol=1e-5)
+
+
+def test_without_any_hand_the_frames_that_are_no_padding_stand_in():
+    model = small(replace(NETWORK, padding=False, hands="present")).train()
+    hand = model.encoder_q.embed.st_gcn_hand
+    few = collate([parts(5, 0, right=False, left=False), parts(3, 1, right=False, left=False)])
+    few.coordinates.right[1, 3:] = 9.0  # what lies in padding must not matter
+    model.encoder_q(View.of(few, 0.5))
+    assert hand.data_bn.running_mean.abs().max() == 0
+    assert hand.data_bn.num_batches_tracked == 1
+
+
+class Waits(TorchDispatchMode):
+    """Counts the operations whose result's size or value a GPU has to be waited for."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        aten = torch.ops.aten
+        masked = func is aten.index.Tensor and any(i is not None and i.dtype == torch.bool for i in args[1])
+        named = (aten.nonzero.default, aten.masked_select.default, aten.masked_scatter.default, aten._local_scalar_dense.default)
+        self.count += masked or func in named
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_gpu_is_waited_for_twice_in_encoding_a_view():
+    model = small(replace(NETWORK, padding=False, hands="present")).train()
+    view = View.of(batch_of(12, 6), 0.5)
+    with Waits() as waits:
+        model.encoder_q(view)
+    assert waits.count == 2
 
 
 def test_one_hand_absent_collates_either_way_round():

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +15,8 @@ from kinema.errors import UserError
 from kinema.motion.clip import Clip
 from kinema.motion.prepare import Preparation
 from kinema.motion.skeleton import Skeleton
-from kinema.motion.skeletons import HOLISTIC75, KINECT20, SIGN49
+from kinema.motion.skeletons import HOLISTIC75, KINECT20, NTU25, SIGN49
+from kinema.recognition.classifier import Recogniser, guides
 from kinema.recognition.masa_prepare import SignPreparation, prepare_clip
 from kinema.recognition.recognize import BATCH, Label, Piece, Recognition, Stream, recognize
 
@@ -29,7 +31,10 @@ class Fake:
     skeleton: Skeleton = ONE
     usual: float = 2.0
     classes: tuple[str, ...] = ("low", "middle", "high")
+    units: tuple[str, ...] | None = None
     recipe = SimpleNamespace(preparation=Preparation())
+    folder = Path("run")
+    converted = Recogniser.converted
 
     def __post_init__(self):
         self.calls = []
@@ -124,6 +129,48 @@ def test_nobody_is_who_has_none_of_the_joints_that_are_looked_at():
         recognize(Fake(SIGN49), clip)
     with pytest.raises(UserError, match="cannot be converted"):
         recognize(Fake(Skeleton("odd", ("x",), (-1,))), clip)
+
+
+def test_clips_of_other_units_are_refused():
+    fake = Fake(units=("metres", "normalised"))
+    assert recognize(fake, motion([1] * 5, units="normalised")).labels[0].name == "low"
+    said = "motion: pixels, but run was trained on metres and normalised; give a clip of such units"
+    with pytest.raises(UserError, match=said):
+        recognize(fake, motion([1] * 5, units="pixels"))
+    with pytest.raises(UserError, match="stream: pixels, but run"):
+        Stream(fake, skeleton=ONE, fps=FPS, units="pixels")
+    assert recognize(Fake(), motion([1] * 5, units="pixels")), "not known"
+
+
+@pytest.mark.parametrize(
+    ("preparation", "without", "said"),
+    [
+        (Preparation(centre="first"), ["hip_centre"], "kinect19 has no hip_centre, by which run places people"),
+        (Preparation(centre="every"), ["hip_centre", "left_hip"], "has no hip_centre, by"),
+        (Preparation(yaw=True), ["left_shoulder", "right_hip"], "has no left_shoulder, right_hip, by"),
+        (Preparation(yaw=True), ["hip_centre", "head"], None),
+        (Preparation(scale=True), ["hip_centre", "left_hip"], None),
+    ],
+)
+def test_joints_that_people_are_placed_by_must_be_there(preparation, without, said):
+    fake = Fake(KINECT20)
+    fake.recipe = SimpleNamespace(preparation=preparation)
+    joints = tuple(joint for joint in KINECT20.joints if joint not in without)
+    fewer = Skeleton("kinect19", joints, (-1, *[0] * (len(joints) - 1)))
+    clip = Clip(np.full((5, 1, len(fewer), 3), 2, np.float32), fewer, fps=FPS)
+    if said is None:
+        assert recognize(fake, clip).labels[0].name == "middle"
+        return
+    with pytest.raises(UserError, match=said):
+        recognize(fake, clip)
+    with pytest.raises(UserError, match=said):
+        Stream(fake, skeleton=fewer, fps=FPS)
+
+
+def test_published_preparations_go_by_more_joints():
+    assert guides(Preparation(centre="mamp", people=2), NTU25) == ["spine_mid"]
+    assert guides(Preparation(centre="cmd", people=2), NTU25) == ["spine_mid", "spine_base", "left_shoulder", "right_shoulder"]
+    assert guides(SignPreparation(), SIGN49) == []
 
 
 def test_a_signer_is_who_has_a_hand_in_a_frame_that_is_looked_at():

@@ -28,6 +28,7 @@ from kinema.recognition.classifier import open_recogniser
 from kinema.recognition.presets import PRESETS, recipe
 from kinema.recognition.protocols import evaluation_mode, weights_digest
 from kinema.recognition.recipes import build_method
+from kinema.recognition.recognize import recognize
 from kinema.recognition.run import open_run
 from kinema.training.checkpoint import read_weights
 from kinema.verbs.train import changed
@@ -125,8 +126,8 @@ def test_a_classifier_is_opened_and_says_what_its_network_says(signed):
     found = open_recogniser(signed.tuned)
     assert (found.classes, found.skeleton.name) == (signs1.CLASSES[: LABELS + 1], "sign49")
     train, test = rows(signed, "train"), rows(signed, "test")
-    prepared = [found.prepare(signed.store.clip(i)) for i in train]
-    assert found.usual == pytest.approx(np.median([c.frames / c.fps for c in prepared]))
+    assert found.usual == pytest.approx(np.median([signed.store.clip(i).seconds for i in train]))
+    assert found.units == ("pixels",)
     clips = [signed.store.clip(i) for i in test[:5]]
     clips[1] = clips[1].with_(positions=clips[1].positions[10:32], confidence=clips[1].confidence[10:32])
     assert len({found.prepare(clip).frames for clip in clips}) > 1
@@ -140,7 +141,7 @@ def test_a_classifier_is_opened_and_says_what_its_network_says(signed):
     np.testing.assert_allclose(found.probabilities([wide])[0], shares[0], atol=1e-6, err_msg="a signer of any skeleton")
     with pytest.raises(UserError, match="no clips"):
         found.probabilities([])
-    with pytest.raises(UserError, match="boxes of hands need pixels"):
+    with pytest.raises(UserError, match="pixels and the size"):
         found.probabilities([clips[0].with_(units="metres")])
 
 
@@ -175,10 +176,11 @@ def test_the_four_numbers_of_metrics_are_those_of_counting(good, signed, tmp_pat
     assert {name: metrics[name] for name in expected} == pytest.approx(expected)
     assert f"15 test clips: top 1 {expected['top1']:.1f} %, top 5 {expected['top5']:.1f} %" in said
     assert f"over classes {expected['per_class']:.1f} % and {expected['per_class_top5']:.1f} %" in said
-    for label, name in enumerate(store.classes):
-        clips = truth.count(label)
-        assert metrics["classes"][name]["clips"] == clips
-        assert metrics["classes"][name]["right"] == round(each.get(label, 0) * clips)
+    counts = [truth.count(label) for label in range(len(store.classes))]
+    assert metrics["classes"] == [
+        {"class": name, "clips": clips, "right": round(each.get(label, 0) * clips)}
+        for label, (name, clips) in enumerate(zip(store.classes, counts, strict=True))
+    ]
     assert (metrics["task"], metrics["unit"]) == ("fewer signer", "percent of test clips")
 
 
@@ -190,6 +192,25 @@ def test_said_again_it_does_nothing(good, signed):
     assert files(signed.tuned) == before
     assert weights.stat().st_mtime_ns == when
     assert "7 classes, trained on 36 clips" in said
+
+
+def test_a_training_clip_is_not_cut(good, signed, tmp_path):
+    """Its hands are out of view at both ends and it is long, so that the network sees few of its frames: it lasts no less for that."""
+
+    def long():
+        for i in rows(signed, "train")[:4]:
+            clip = signed.store.clip(i)
+            positions, sure = (np.resize(a, (400, *a.shape[1:])).copy() for a in (clip.positions, clip.confidence))
+            sure[:150] = sure[-150:] = 0
+            yield signed.store.entries[i].id, clip.with_(positions=positions, confidence=sure)
+
+    store = Store.write(tmp_path / "store", long(), name="long", classes=signed.store.classes)
+    good("finetune", signed.run, "--data", store.folder, "--accelerator", "cpu", *HOW, "--epochs", 1, "--out", tmp_path / "out")
+    found = open_recogniser(tmp_path / "out")
+    clip = store.clip(0)
+    assert found.prepare(clip).frames < 40
+    assert found.usual == pytest.approx(clip.seconds)
+    assert len(recognize(found, clip).pieces) == 1
 
 
 def test_frozen_leaves_the_encoder_as_it_is(good, signed, tmp_path):
@@ -309,17 +330,33 @@ def test_a_pre_trained_run_recognises_nothing_yet(signed):
     ("key", "value"),
     [
         ("classes", None),
+        ("classes", ["a", "b"]),
+        ("classes", [*map(str, range(8))]),
+        ("classes", [1, 2, 3, 4, 5, 6, 7]),
         ("usual", 0),
+        ("usual", "2"),
+        ("usual", -1.0),
+        ("usual", float("inf")),
+        ("usual", float("nan")),
+        ("units", []),
+        ("units", "pixels"),
+        ("units", ["feet"]),
         ("head", {"kind": "plain"}),
         ("head", {"kind": "plain", "width": -1, "classes": 7}),
+        ("head", {"kind": "plain", "width": 8, "classes": 10**12}),
+        ("head", {"kind": "plain", "width": 8, "classes": None}),
+        ("head", {"kind": "plain", "width": 8, "classes": 7, "dropout": "much"}),
+        ("head", {"kind": "plain", "width": 10**12, "classes": 7}),
+        ("head", {"kind": "plain", "width": 10**30, "classes": 7}),
         ("head", 3),
     ],
 )
 def test_a_damaged_classifier_is_told(signed, tmp_path, key, value):
     config = json.loads((signed.tuned / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, key: value}))
-    with pytest.raises(UserError, match=r"config\.json: damaged .*train it again"):
+    with pytest.raises(UserError, match=r"config\.json: damaged .*train it again") as caught:
         open_recogniser(tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +24,10 @@ from kinema.motion.formats import dotpose, npz
 from kinema.motion.prepare import Preparation
 from kinema.motion.skeleton import Skeleton
 from kinema.motion.skeletons import HOLISTIC75, NTU25, SIGN49
+from kinema.recognition.classifier import Recogniser
+from kinema.recognition.protocols import Supervision
 from kinema.recognition.recognize import recognize
+from kinema.training.checkpoint import latest
 from kinema.verbs import recognize as verb
 from kinema.view.film import write_film
 
@@ -34,8 +38,9 @@ CLASSES = ("low", "middle\x1b[31m", "high")
 class Fake:
     """Class k where the mean of the second coordinates is near 100 k; confident where it is very near."""
 
-    classes, usual, folder = CLASSES, 1.0, Path("run")
-    recipe = SimpleNamespace(method="fake", preset="small", preparation=Preparation())
+    classes, usual, folder, units = CLASSES, 1.0, Path("run"), None
+    recipe = SimpleNamespace(method="fake", preset="small", preparation=Preparation(), supervision=Supervision())
+    converted = Recogniser.converted
 
     def __init__(self, skeleton):
         self.skeleton = skeleton
@@ -90,6 +95,32 @@ def test_a_long_file_is_told_over_time_and_drawn(good, run):
     assert lines[3].startswith("on the whole: low 50 %, high 50 %")
     assert lines[4:] == ["drawn to a-labels.png"]
     assert (run / "a-labels.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_pictures_of_one_source_do_not_overwrite_each_other(good, run):
+    Store.write(run / "mine", ((f"c{i}", moving(100, 300)) for i in range(2)), name="mine", classes=())
+    (run / "folder").mkdir()
+    npz.write(moving(100, 300), run / "folder" / "a.npz")
+    for source, number in (("mine", 0), ("mine", 1), ("folder", 0)):
+        assert f"drawn to {source}-{number}-labels.png" in good("recognize", source, "--clip", number, "--run", "run")
+    assert len(list(run.glob("*.png"))) == 3
+
+
+def test_a_picture_that_cannot_be_written_is_refused_before_the_work(bad, good, run, monkeypatch):
+    npz.write(moving(100, 300), run / "a.npz")
+    npz.write(moving(100), run / "b.npz")
+    for name in ("a-labels.png", "b-labels.png", "x.png"):
+        (run / name).mkdir()
+    worked = []
+    monkeypatch.setattr(verb, "run_recognize", lambda *a, **k: worked.append(a))
+    assert "a-labels.png: a folder is in the way" in bad("recognize", "a.npz", "--run", "run")
+    assert "x.png: a folder is in the way" in bad("recognize", "b.npz", "--run", "run", "--out", "x.png")
+    monkeypatch.setattr(verb, "Holistic", lambda: worked.append("MediaPipe"))
+    film(run / "a.mp4", 40)
+    assert "a-labels.png: a folder is in the way" in bad("recognize", "a.mp4", "--run", "sign")
+    assert not worked
+    monkeypatch.setattr(verb, "run_recognize", recognize)
+    assert "low" in good("recognize", "b.npz", "--run", "run"), "a short clip is not drawn"
 
 
 def test_json_stands_alone_and_draws_nothing_unasked(good, run):
@@ -239,6 +270,62 @@ def test_a_trained_classifier_names_files_stores_and_streams(good, bad, made, tr
     assert told == {label["name"]: pytest.approx(label["confidence"], abs=2e-3) for label in whole["labels"]}
     assert "kinema finetune" in bad("recognize", file, "--run", made.run)
     assert "no run here" in bad("recognize", file, "--run", made.store)
+
+
+def told(capfd, *words):
+    """What a verb that must succeed says on standard error."""
+    capfd.readouterr()
+    assert main([str(word) for word in words]) == 0
+    return capfd.readouterr().err
+
+
+def test_an_unfinished_run_is_told(made, trained, monkeypatch, capfd, tmp_path):
+    monkeypatch.setattr(verb, "open_recogniser", REAL)
+    run, cpu = tmp_path / "part", ("--accelerator", "cpu")
+    assert main([str(word) for word in (*made.train, "--out", run, "--max-steps", 1)]) == 0
+    state = json.loads((latest(made.run) / "state.json").read_text())
+    assert state["step"] > 1
+    line = f"{run}: trained 1 of {state['step']} steps; what it says is that of an unfinished run\n"
+    file, data = sorted(made.raw.iterdir())[0], ("--data", made.store)
+    tune = ("--set", "supervision.hidden=8", "--epochs", 1, *cpu)
+    ways = [
+        ("embed", "{}", made.store, "--out", tmp_path / "f.npz", *cpu),
+        ("retrieve", file, *data, "--run", "{}", "--out", tmp_path / "r.png", *cpu),
+        ("evaluate", "{}", *data, "--split", "view", "--protocols", "knn", "--out", tmp_path / "e", *cpu),
+        ("finetune", "{}", *data, *tune, "--out", tmp_path / "named"),
+    ]
+    for words in ways:
+        assert told(capfd, *(run if word == "{}" else word for word in words)).count(line) == 1, words[0]
+    assert "unfinished" not in told(capfd, *(made.run if word == "{}" else word for word in ways[0]))
+    assert "unfinished" not in told(capfd, "finetune", run, *data, *tune, "--scratch", "--out", tmp_path / "scratch")
+
+    ask = ("recognize", file, *cpu, "--json", "--run")
+    assert "unfinished" not in told(capfd, *ask, trained)
+    part = shutil.copytree(trained, tmp_path / "cut")
+    path = latest(part) / "state.json"
+    state = json.loads(path.read_text())
+    done = {"step": 1, "index": 1, "epoch": 1 * state["epoch"] / state["index"], "finished": False}
+    path.write_text(json.dumps(state | done))
+    assert told(capfd, *ask, part) == f"{part}: trained 1 of {state['step']} steps; what it says is that of an unfinished run\n"
+
+
+def test_units_are_those_of_training(good, bad, made, trained, monkeypatch, tmp_path):
+    monkeypatch.setattr(verb, "open_recogniser", REAL)
+    clip = Store.open(made.store).clip(0)
+    npz.write(clip.with_(units="normalised"), tmp_path / "n.npz")
+    np.save(tmp_path / "bare.npy", clip.positions)
+    ask = ("--accelerator", "cpu", "--run")
+    said = bad("recognize", tmp_path / "n.npz", *ask, trained)
+    assert f"normalised, but {trained} was trained on metres; give a clip of such units" in said
+    good("recognize", tmp_path / "bare.npy", *ask, trained)
+    config = json.loads((trained / "config.json").read_text())
+    assert config.pop("units") == ["metres"]
+    assert config["usual"] == pytest.approx(clip.seconds)
+    old = shutil.copytree(trained, tmp_path / "old")
+    (old / "config.json").write_text(json.dumps(config))
+    good("recognize", tmp_path / "n.npz", *ask, old)
+    (old / "config.json").write_text(json.dumps({**config, "units": ["normalised"]}))
+    good("recognize", tmp_path / "bare.npy", *ask, old)
 
 
 def test_the_benchmark_of_streams(made, trained, capsys):

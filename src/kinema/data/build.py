@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
@@ -38,7 +39,7 @@ from .store import Store, check_free, publish
 
 CHUNK = 64
 """Files of one chunk. Part of what is built, so never taken from the number of workers."""
-VERSION = 1
+VERSION = 2
 """Raised when the chunks of an older build can no longer be continued."""
 Reader = Callable[[Job], list[Clip]]
 
@@ -129,7 +130,7 @@ def build(
         skipped = [(str(n), str(r)) for i in range(len(parts)) for n, r in json.loads(_bad_list(work, i).read_text("utf-8"))]
         if skipped and strict:
             raise FormatError(*skipped[0])
-        if len(skipped) == len(jobs):
+        if skipped and not any(_part(work, i).exists() for i in range(len(parts))):
             raise UserError(f"{source}: none of {len(jobs)} files could be read; the first: {skipped[0][0]}: {skipped[0][1]}")
         shutil.rmtree(work / "store", ignore_errors=True)
         store = Store.write(
@@ -297,12 +298,24 @@ def _read_chunk(jobs: Sequence[Job], work: Path, i: int, read: Reader, strict: b
             error.add_note(f"while reading {job.member.origin}")
             raise
         names = [job.name] if len(found) == 1 else [f"{job.name}#{k}" for k in range(1, len(found) + 1)]
-        # the file's name in the source, not a place on this machine
-        clips += [(name, clip.with_(source=job.name)) for name, clip in zip(names, found, strict=True)]
+        for name, clip in zip(names, found, strict=True):
+            if _somebody(clip):
+                # the file's name in the source, not a place on this machine
+                clips.append((name, clip.with_(source=job.name)))
+                continue
+            problem = f"nobody is in any of its {clip.frames} frames"
+            if strict:
+                raise FormatError(job.member.origin, problem)
+            bad.append((name, problem))
     shutil.rmtree(_part(work, i), ignore_errors=True)
     if clips:
         Store.write(_part(work, i), clips, name="part", resolve=False)
     write_json(_bad_list(work, i), bad)
+
+
+def _somebody(clip: Clip) -> bool:
+    """Whether any joint is there. A clip without one says nothing to any method, and would stop the training on all others."""
+    return bool(np.any(clip.positions if clip.confidence is None else clip.confidence))
 
 
 def _joined(work: Path, parts: int) -> Iterator[tuple[str, Clip]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -151,10 +152,39 @@ class GraphBlock(nn.Module):
         return F.relu(y).view(-1, *x.shape[1:])
 
 
+class There(NamedTuple):
+    """Which frames of a batch are there. Made once for all that asks: to count them, a GPU has to be waited for.
+
+    Attributes:
+        frames: `(B, T)` bool. rows: `(N,)` int64, places of these `N` frames among the `B T`.
+    """
+
+    frames: Tensor
+    rows: Tensor
+
+    @classmethod
+    def of(cls, frames: Tensor) -> There:
+        """From a mask `(B, T)`."""
+        return cls(frames, frames.flatten().nonzero().squeeze(1))
+
+    def twice(self) -> There:
+        """Of a batch that is given twice, `(2 B, T)`."""
+        return There(self.frames.repeat(2, 1), torch.cat([self.rows, self.rows + self.frames.numel()]))
+
+    def taken(self, x: Tensor) -> Tensor:
+        """`(B, T, ...)` -> `(N, ...)`."""
+        return x.flatten(0, 1).index_select(0, self.rows)
+
+    def placed(self, y: Tensor) -> Tensor:
+        """`(N, D)` -> `(B, T, D)`: each row to its place, zeros elsewhere."""
+        b, t = self.frames.shape
+        return y.new_zeros(b * t, y.shape[1]).index_copy(0, self.rows, y).view(b, t, -1)
+
+
 class TemporalBlock(nn.Module):
     """Two convolutions over time side by side, of reach 2 frames each way, and a map of both: `(B, D, T)` -> `(B, D, T)`.
 
-    With `real` `(B, T)` a clip ends where its frames do: what lies after is zero and counts in no statistics.
+    With `real` a clip ends where its frames do: what lies after is zero and counts in no statistics.
     """
 
     def __init__(self, width: int):
@@ -165,16 +195,15 @@ class TemporalBlock(nn.Module):
         self.conv1x1 = nn.Conv1d(2 * width, width, 1)
         self.bn = nn.BatchNorm1d(width)
 
-    def forward(self, x: Tensor, real: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, real: There | None = None) -> Tensor:
         """One block."""
         within = self.conv1d_3_1(x)
         if real is not None:
-            within = within * real[:, None]
+            within = within * real.frames[:, None]
         y = self.conv1x1(torch.cat([self.conv1d_5(x), self.conv1d_3_2(within)], 1))
         if real is None:
             return F.relu(self.bn(y))
-        kept = F.relu(self.bn(y.transpose(1, 2)[real]))
-        return _placed(kept, real).transpose(1, 2)
+        return real.placed(F.relu(self.bn(real.taken(y.transpose(1, 2))))).transpose(1, 2)
 
 
 @dataclass(frozen=True)
@@ -229,10 +258,10 @@ class GraphEncoder(nn.Module):
         self.tcn_full_b1 = TemporalBlock(width)
         self.tcn_full_b2 = TemporalBlock(width)
 
-    def spatial(self, x: Tensor, there: Tensor | None = None) -> Tensor:
-        """`(B, T, J, 2)` -> `(B, T, D)`, each frame by itself; frames that are not `there` `(B, T)` are zero and not computed."""
+    def spatial(self, x: Tensor, there: There | None = None) -> Tensor:
+        """`(B, T, J, 2)` -> `(B, T, D)`, each frame by itself; frames that are not `there` are zero and not computed."""
         b, t, j, c = x.shape
-        frames = x.flatten(0, 1) if there is None else x[there]
+        frames = x.flatten(0, 1) if there is None else there.taken(x)
         if not len(frames):
             return x.new_zeros(b, t, self.width)
         y = normalised(self.data_bn, frames.permute(1, 2, 0).reshape(j * c, -1))
@@ -244,20 +273,15 @@ class GraphEncoder(nn.Module):
             y = block(y, self.A_pool)
         conv, norm, relu, drop = self.conv4
         y = drop(relu(normalised(norm, pointwise(conv, y.amax(2)))))  # type: ignore[arg-type]
-        return y.view(-1, b, t).permute(1, 2, 0) if there is None else _placed(y.T, there)
+        return y.view(-1, b, t).permute(1, 2, 0) if there is None else there.placed(y.T)
 
-    def temporal(self, x: Tensor, real: Tensor | None = None) -> Tensor:
+    def temporal(self, x: Tensor, real: There | None = None) -> Tensor:
         """`(B, T, D)` -> `(B, T, D)`: convolution over time; `real`: see `TemporalBlock`."""
         return self.tcn_full_b2(self.tcn_full_b1(x.transpose(1, 2), real), real).transpose(1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Space, then time."""
         return self.temporal(self.spatial(x))
-
-
-def _placed(rows: Tensor, where: Tensor) -> Tensor:
-    """`(N, D)` -> `(B, T, D)`: row by row to the `N` places where `where` `(B, T)` is true, zeros elsewhere."""
-    return rows.new_zeros(*where.shape, rows.shape[1]).masked_scatter(where[..., None], rows)
 
 
 def _pooled(x: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -15,14 +16,17 @@ from torch import Tensor
 from .. import __version__
 from ..data.batches import ResidentClips
 from ..errors import UserError
-from ..motion.clip import Clip
+from ..motion.clip import UNITS, Clip
 from ..motion.convert import convert
+from ..motion.prepare import Preparation
 from ..motion.skeleton import Skeleton
+from ..motion.skeletons import root_joint
 from ..training.checkpoint import load_model
 from ..training.fit import fit
 from ..training.stage import Stage
 from .encoder import Encoder
 from .heads import Classifier, HeadConfig
+from .masa_prepare import SignPreparation
 from .protocols import Score, Supervision, Task, by_clip, digest, evaluation_mode, percent, shares, weights_digest
 from .recipes import Recipe, build_method, from_json, to_json
 from .run import CLASSIFIER, Trained, read_config
@@ -82,6 +86,9 @@ def train_classifier(
     model = Classifier(encoder, head.build(), frozen=frozen, smoothing=smoothing, layer_decay=how.layer_decay)
     device = next(encoder.parameters()).device
     clips = [task.clips[i] for i in rows]
+    # as they were read: clips to recognise come so, while a preparation leaves out frames
+    seconds = [clip.frames / clip.fps for clip in clips] if task.seconds is None else task.seconds[rows]
+    units = None if task.units is None else np.unique(task.units[rows]).tolist()
     source = ResidentClips(
         clips,
         frames=encoder.frames,
@@ -102,7 +109,8 @@ def train_classifier(
         "skeleton": (task.skeleton or clips[0].skeleton).to_json(),
         "classes": list(task.classes),
         "head": asdict(head),
-        "usual": float(np.median([clip.frames / clip.fps for clip in clips])),
+        "usual": float(np.median(seconds)),
+        "units": units,
         "protocol": protocol,
         "task": task.name,
         "seed": seed,
@@ -160,12 +168,14 @@ class Recogniser:
 
     Attributes:
         folder: where it is. recipe: how it was made; its `supervision` is what trained it. skeleton: of the data it was trained on.
-        classes: names, `K` of them. usual: seconds that a training clip lasts, the median. model: the network.
+        units: of that data; None: not known. classes: names, `K` of them.
+        usual: seconds that a training clip lasts as it is read, the median. model: the network.
     """
 
     folder: Path
     recipe: Recipe
     skeleton: Skeleton
+    units: tuple[str, ...] | None
     classes: tuple[str, ...]
     usual: float
     model: Classifier = field(repr=False)
@@ -174,12 +184,11 @@ class Recogniser:
         """A clip as it was read -> as the network sees it; another skeleton is converted by the names of its joints.
 
         Raises:
-            UserError: it cannot be converted or prepared, or has another number of coordinates.
+            UserError: it cannot be converted or prepared, or has other units or another number of coordinates.
         """
         if self.recipe.signs:
             return self.recipe.prepare(clip)
-        if clip.skeleton.joints != self.skeleton.joints:
-            clip = convert(clip, self.skeleton)
+        clip = self.converted(clip)
         found, expected = clip.positions.shape[-1], self.recipe.size.coordinates
         if found != expected:
             raise UserError(
@@ -187,6 +196,28 @@ class Recogniser:
                 "use a run of such clips"
             )
         return self.recipe.prepare(clip)
+
+    def converted(self, clip: Clip) -> Clip:
+        """A clip, not of signs, with the joints of the run, found by their names.
+
+        Raises:
+            UserError: it has other units, none of the joints, or not those that the preparation goes by.
+        """
+        origin = clip.source or "clip"
+        if self.units is not None and clip.units not in self.units:
+            raise UserError(
+                f"{origin}: {clip.units}, but {self.folder} was trained on {' and '.join(self.units)}; "
+                "give a clip of such units, or use a run of yours"
+            )
+        if clip.skeleton.joints == self.skeleton.joints:
+            return clip
+        lacking = [joint for joint in guides(self.recipe.preparation, self.skeleton) if joint in _missing(clip, self.skeleton)]
+        if lacking:
+            raise UserError(
+                f"{origin}: {clip.skeleton.name} has no {', '.join(lacking)}, by which {self.folder} places people; "
+                "give poses that have them, or use a run of such poses"
+            )
+        return convert(clip, self.skeleton)
 
     def probabilities(self, clips: Sequence[Clip]) -> np.ndarray:
         """`(N, K)` float32, each row a softmax over `classes`, of clips as they were read.
@@ -197,6 +228,33 @@ class Recogniser:
         if not clips:
             raise UserError("no clips to recognise")
         return logits_of(self.model, [self.prepare(clip) for clip in clips], self.recipe.supervision).softmax(1).cpu().numpy()
+
+
+def guides(preparation: Preparation | SignPreparation, skeleton: Skeleton) -> list[str]:
+    """Joints of a skeleton that people are centred on and turned by: were they missing, a clip would be placed by zeros."""
+    if isinstance(preparation, SignPreparation):
+        return []
+    wanted: list[str] = []
+    if preparation.centre in ("first", "every"):
+        wanted += [root_joint(skeleton)]
+    elif preparation.centre != "none":
+        wanted += ["spine_mid"]
+    if preparation.centre == "cmd":
+        wanted += ["spine_base", "left_shoulder", "right_shoulder"]
+    if preparation.yaw:
+        wanted += [f"{side}_{joint}" for joint in ("shoulder", "hip") for side in ("left", "right")]
+    return [joint for joint in dict.fromkeys(wanted) if skeleton.has(joint)]
+
+
+def _missing(clip: Clip, skeleton: Skeleton) -> set[str]:
+    """Joints of `skeleton` that clips such as this cannot have.
+
+    Raises:
+        UserError: it has none of them.
+    """
+    whole = Clip(np.ones((1, 1, len(clip.skeleton), 2), np.float32), clip.skeleton, source=clip.source, meta=clip.meta)
+    confidence = convert(whole, skeleton).confidence
+    return set() if confidence is None else {skeleton.joints[i] for i in np.flatnonzero(confidence[0, 0] == 0)}
 
 
 def open_recogniser(folder: Path, device: str = "cpu") -> Recogniser:
@@ -213,19 +271,27 @@ def open_recogniser(folder: Path, device: str = "cpu") -> Recogniser:
             f"`kinema finetune {folder} --data STORE --out OUT`"
         )
     recipe, skeleton = from_json(config.get("recipe"), path), Skeleton.from_json(config.get("skeleton"), path)
-    classes, usual = config.get("classes"), config.get("usual")
+    classes, usual, units = config.get("classes"), config.get("usual"), config.get("units")
     if (
-        not isinstance(classes, list)
-        or not all(isinstance(c, str) for c in classes)
+        not _names(classes)
         or not isinstance(usual, float)
-        or not usual > 0
+        or not 0 < usual < math.inf
+        or not (units is None or (_names(units) and units and set(units) <= set(UNITS)))  # None: before units were kept
     ):
-        raise UserError(f"{path}: damaged (classes or usual); train it again")
+        raise UserError(f"{path}: damaged (classes, usual or units); train it again")
     try:
         head = HeadConfig(**config.get("head", {}))
+        if head.classes != len(classes):
+            raise ValueError(f"for {head.classes} classes, of which {len(classes)} have names")
         encoder = build_method(recipe).alone()
         model = Classifier(encoder, head.build())
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{path}: damaged (head: {error}); train it again") from error
+        problem = str(error).partition("\n")[0]  # torch may add a trace
+        raise UserError(f"{path}: damaged (head: {problem}); train it again") from error
     load_model(folder, model)
-    return Recogniser(folder, recipe, skeleton, tuple(classes), usual, model.to(device).eval())
+    known = None if units is None else tuple(units)
+    return Recogniser(folder, recipe, skeleton, known, tuple(classes), usual, model.to(device).eval())
+
+
+def _names(value: Any) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)

@@ -138,7 +138,8 @@ def make_task(trained: Trained, store: Store, split: str | None, part: Part = "t
             raise UserError(f"{store.folder}: none of its {len(store)} clips has a label; classifiers learn from labels")
         clips = list(PreparedClips(store, trained.recipe.prepare, rows))
         every = np.arange(len(rows))
-        return Task(clips, store.labels[rows], store.classes, Split("all", every, none, every, none), store.name, store.skeleton)
+        all_train = Split("all", every, none, every, none)
+        return Task(clips, store.labels[rows], store.classes, all_train, store.name, store.skeleton, *_as_read(store, rows))
     whole = split_of(store, split)
     own = part_of(whole, part)
     if not len(own.test):
@@ -155,7 +156,14 @@ def make_task(trained: Trained, store: Store, split: str | None, part: Part = "t
     places = [np.searchsorted(kept, rows) for rows in (own.train, own.test, own.fit, own.validation)]
     clips = list(PreparedClips(store, trained.recipe.prepare, kept))
     name = f"{store.name} {split}" + ("" if part == "test" else ", validation part")
-    return Task(clips, store.labels[kept], store.classes, Split(split, *places), name, store.skeleton)
+    own = Split(split, *places)
+    return Task(clips, store.labels[kept], store.classes, own, name, store.skeleton, *_as_read(store, kept))
+
+
+def _as_read(store: Store, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`(N,)` seconds and units of a store's clips before anything is done to them."""
+    entries = [store.entries[row] for row in rows]
+    return np.array([entry.frames / entry.fps for entry in entries]), np.array([entry.units for entry in entries])
 
 
 def evaluate(
@@ -190,7 +198,8 @@ def evaluate(
         raise UserError(f"nothing to measure: name at least one {'protocol' if runs else 'run'}; protocols: {', '.join(PROTOCOLS)}")
     first = runs[0]
     streams = streams_of(first)
-    check_names(wanted, first.folder, streams, fusing=bool(fuse))
+    published = first.recipe.method in PUBLISHED_LINEAR
+    check_names(wanted, first.folder, streams, fusing=bool(fuse), published=published)
     _check_alike(runs, store)
     if fuse:
         _check_alike(fuse, store)
@@ -314,8 +323,6 @@ def _measure(name: str, measure: Measure, trained: Trained, cache: Features, fol
         return protocols.knn_probe(tables, task.labels, task.split, standardise=measure.kind == "knn", device=cache.device)
     how, frozen = trained.recipe.supervision, measure.kind == "linear-published"
     if frozen:
-        if trained.recipe.method not in PUBLISHED_LINEAR:
-            raise UserError(f"protocol {name}: {trained.recipe.method} has published none; ask for linear instead")
         how = PUBLISHED_LINEAR[trained.recipe.method](how)
     if epochs is not None:
         how = lasting(how, epochs)

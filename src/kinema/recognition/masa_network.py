@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..nn.graph import BODY, HAND, GraphConfig, GraphEncoder
+from ..nn.graph import BODY, HAND, GraphConfig, GraphEncoder, There
 from ..nn.residual import Join, Residual, connect, connection, enter, leave
 from .masa_batch import Parts, SignBatch
 
@@ -37,8 +37,8 @@ class SignNetworkConfig:
         padding: whether padding is seen, by the encoder and by the pooling of bodies.
         hands: ``apart``: the right hands, then the left ones, with batch statistics of their own, as published; where one hand is mostly
             absent, the running statistics then suit neither. ``present``: both together, and graphs and batch norms see but the frames in
-            which a hand is there, and no padding; so what a clip gives does not depend on what it is batched with (the device waits once a
-            step).
+            which a hand is there, and no padding; so what a clip gives does not depend on what it is batched with. To count these frames
+            a GPU is waited for twice each time a view is encoded.
         pool: ``attention`` or ``average``. The body's attention sees hidden frames too, an average does not.
     """
 
@@ -180,7 +180,7 @@ class PartEmbedding(nn.Module):
         self.st_gcn_body = GraphEncoder(BODY, config.graph)
 
     def part(
-        self, encoder: GraphEncoder, x: Tensor, hidden: Tensor | None, there: Tensor | None = None, real: Tensor | None = None
+        self, encoder: GraphEncoder, x: Tensor, hidden: Tensor | None, there: There | None = None, real: There | None = None
     ) -> Tensor:
         """`(B, T, J, 2)` -> `(B, T, D)`, with the mask token where hidden `(B, T)`; `there`, `real`: see `GraphEncoder`."""
         if self.config.coordinates == "centred":
@@ -200,12 +200,13 @@ class PartEmbedding(nn.Module):
         x = view.coordinates
         if self.config.hands == "present":
             hands = None if right is None or left is None else torch.cat([right, left])
-            shown = torch.cat(view.hands.chunk(2, 1))
-            # in training a batch norm needs two frames; without a hand in all of the batch every frame is one
-            if self.training and int(shown.sum()) < 2:
-                shown = torch.ones_like(shown)
-            y = self.part(self.st_gcn_hand, torch.cat([x.right, x.left]), hands, shown, view.real.repeat(2, 1))
-            return torch.cat([*y.chunk(2), self.part(self.st_gcn_body, x.body, body, view.real, view.real)], 2)
+            shown, real = There.of(torch.cat(view.hands.chunk(2, 1))), There.of(view.real)
+            both = real.twice()
+            # in training a batch norm needs two frames; without a hand in all of the batch every frame that is no padding is one
+            if self.training and len(shown.rows) < 2:
+                shown = both
+            y = self.part(self.st_gcn_hand, torch.cat([x.right, x.left]), hands, shown, both)
+            return torch.cat([*y.chunk(2), self.part(self.st_gcn_body, x.body, body, real, real)], 2)
         # one after the other: each hand has batch statistics of its own, and moves the running ones
         return torch.cat(
             [

@@ -159,7 +159,10 @@ def prepare_sign(clip: Clip, preparation: SignPreparation, person: int = 0) -> S
     origin = clip.source or "clip"
     size = clip.image_size
     if clip.units != "pixels" or size is None:
-        raise UserError(f"{origin}: {clip.units}, image size {size}; boxes of hands need pixels and the size of their image")
+        raise UserError(
+            f"{origin}: {clip.units}, image size {size}; boxes of hands need pixels and the size of their image: make the poses with "
+            "`kinema pose` of the video, or build the store again with sizes.json beside them (docs/data.md)"
+        )
     if not 0 <= person < clip.people:
         raise UserError(f"{origin}: no person {person} among {clip.people}; the first is 0")
     clip = convert(clip, SIGN49)

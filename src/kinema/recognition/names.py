@@ -66,14 +66,26 @@ PROTOCOLS = tuple(MEASURES)
 MEANING = {name: measure.meaning for name, measure in MEASURES.items()} | {FUSED: "linear probes of two methods, fused"}
 
 
-def check_names(wanted: Sequence[str], origin: object, streams: Sequence[str], *, fusing: bool = False) -> None:
-    """Raises UserError unless every name is a protocol that an encoder with these streams, made by the run `origin`, can be measured by."""
+def check_names(
+    wanted: Sequence[str], origin: object, streams: Sequence[str], *, fusing: bool = False, published: bool = True
+) -> None:
+    """Checks that an encoder can be measured by protocols.
+
+    Args:
+        wanted: their names. origin: the run that made it. streams: of the encoder. fusing: with runs of another method.
+        published: its method has a linear probe of its own.
+
+    Raises:
+        UserError: a name that is unknown, or a protocol that does not suit.
+    """
     for name in wanted:
         if name == FUSED:
             if not fusing:
                 raise UserError(f"protocol {FUSED}: fuses the runs with those of another method; name these with --fuse")
         elif name not in MEASURES:
             raise unknown("protocol", name, PROTOCOLS)
+        elif MEASURES[name].kind == "linear-published" and not published:
+            raise UserError(f"protocol {name}: the method of {origin} has published none; ask for linear instead")
         elif (which := MEASURES[name].streams) not in (FIRST, *streams) and not (which == ALL and len(streams) > 1):
             has = f"its streams are {', '.join(streams)}" if streams else "its encoder is one network without streams"
             raise UserError(f"protocol {name}: {origin} has no such streams; {has}; ask for linear or knn instead")

@@ -217,7 +217,8 @@ def masa_paper(skeleton: Skeleton) -> Recipe:
 def masa_small(skeleton: Skeleton) -> Recipe:
     """MASA for a small set on two CPU cores: 48 numbers a part, 2 + 1 blocks, a queue of 256, padding not seen.
 
-    In so few steps the published weight of InfoNCE, 0.05 beside a motion loss of some hundred, teaches nothing: 200 was chosen on validation clips.
+    In so few steps the published weight of InfoNCE, 0.05 beside a motion loss of some hundred, teaches nothing: 200 was chosen on
+    validation clips.
     """
     network = SignNetworkConfig(
         GraphConfig(48, (16, 16, 32), dropout=0.0), depth=2, heads=4, mlp=192, padding=False, hands="present"

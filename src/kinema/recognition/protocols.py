@@ -43,6 +43,8 @@ class Task:
         clips: prepared, all with the same skeleton and number of people. labels: `(N,)` class indices. classes: names.
         split: row numbers of train, test, and of fit and validation, which together are train.
         name: for reports, for instance ``nw-ucla view``. skeleton: of the clips as they were read; None: of the prepared ones.
+        seconds: `(N,)` how long each clip lasts as it was read; None: as long as the prepared one. units: `(N,)` of the clips as they
+            were read; None: not known.
     """
 
     clips: Sequence[Clip]
@@ -51,6 +53,8 @@ class Task:
     split: Split
     name: str = ""
     skeleton: Skeleton | None = None
+    seconds: np.ndarray | None = None
+    units: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

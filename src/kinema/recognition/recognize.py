@@ -16,7 +16,6 @@ import numpy as np
 
 from ..errors import UserError
 from ..motion.clip import Clip
-from ..motion.convert import convert
 from ..motion.prepare import take_frames
 from ..motion.skeleton import Skeleton
 from .classifier import Recogniser
@@ -134,7 +133,7 @@ def recognize(
     """
     if top < 1:
         raise UserError(f"top {top}: expected 1 or more")
-    cut = window is not None or hop is not None or clip.seconds > LONG * recogniser.usual
+    cut = is_cut(recogniser, clip.seconds, window, hop)
     starts, size = [0], clip.frames
     if cut:
         size, step = _frames_of(recogniser, clip.fps, window, hop)
@@ -157,6 +156,11 @@ def recognize(
     if not counted:
         raise UserError(f"{clip.source or 'clip'}: nobody is in any of its {clip.frames} frames")
     return Recognition(clip.source, clip.fps, clip.frames, _labels(recogniser, total / counted, top), tuple(pieces))
+
+
+def is_cut(recogniser: Recogniser, seconds: float, window: float | None, hop: float | None) -> bool:
+    """Whether a clip that lasts so long is looked at in windows."""
+    return window is not None or hop is not None or seconds > LONG * recogniser.usual
 
 
 def _frames_of(
@@ -187,13 +191,13 @@ def somebody(recogniser: Recogniser, clip: Clip) -> bool:
     """Whether a joint that the recogniser looks at is there in a frame that it looks at.
 
     Raises:
-        UserError: a clip in which it could never see anybody: without its joints, or of a signer without hands or not in pixels.
+        UserError: a clip in which it could never see anybody: without its joints or in other units, or of a signer without hands or
+            not in pixels.
     """
     if isinstance(recogniser.recipe.preparation, SignPreparation):
         check_signer(clip.skeleton, clip.source or "clip")
         return bool((prepare_sign(clip, recogniser.recipe.preparation).confidence > 0).any())
-    if clip.skeleton.joints != recogniser.skeleton.joints:
-        clip = convert(clip, recogniser.skeleton)
+    clip = recogniser.converted(clip)
     there = (clip.positions != 0).any(-1)
     return bool((there if clip.confidence is None else there & (clip.confidence > 0)).any())
 

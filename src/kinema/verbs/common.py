@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import zipfile
 from collections.abc import Iterator
 from itertools import islice
@@ -90,12 +91,29 @@ def chosen_clip(file: Path, number: int, skeleton: Path | None) -> tuple[Clip, i
     return first[checked_number(number, len(first), file)], None
 
 
-def clip_for(file: Path, number: int, skeleton: Skeleton) -> Clip:
-    """The clip as `kinema show` finds it; a bare array has the joints of a run, `skeleton`."""
+def clip_for(file: Path, number: int, skeleton: Skeleton, units: str | None = None) -> tuple[Clip, int | None]:
+    """As `chosen_clip` finds it for `kinema show`; a bare array has the joints and (if they are given) the units of a run."""
     if file.is_file() and _is_bare(file):
         found = list(read_clips(file, skeleton))
-        return found[checked_number(number, len(found), file)]
-    return chosen_clip(file, number, None)[0]
+        clip = found[checked_number(number, len(found), file)]
+        return clip if units is None else clip.with_(units=units), len(found)
+    return chosen_clip(file, number, None)
+
+
+def tell_unfinished(folder: Path, epochs: float) -> None:
+    """One line on standard error where the weights of a run of so many epochs are not those of its end; none for imported weights.
+
+    Raises:
+        CheckpointError: there are checkpoints, but none is whole.
+    """
+    from ..training.checkpoint import newest  # torch, which other verbs do without
+
+    found = newest(folder)
+    if found is None or found.state.finished:
+        return
+    state = found.state
+    total = f" of {max(1, round(epochs * round(state.index / state.epoch)))}" if state.epoch > 0 else ""
+    print(f"{plain(folder)}: trained {state.step}{total} steps; what it says is that of an unfinished run", file=sys.stderr)
 
 
 def _is_bare(file: Path) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..data.build import build
 from ..data.datasets import DATASETS, Dataset
 from ..data.splits import check, split, splits
+from ..data.stage import signs1, stage1
 from ..data.stage.world import WORLDS
 from ..data.store import Store
 from ..errors import UserError, unknown
@@ -16,6 +17,8 @@ from .common import check_writable, plain, skeleton_of
 from .progress import progress
 
 WIDTH = 80
+SIDES = {"stage-1": stage1.split, "signs-1": signs1.split}
+"""Training and test clips of each world's splits."""
 
 
 def list_datasets() -> None:
@@ -96,11 +99,12 @@ def stage_store(name: str, out: Path, clips: int | None, overwrite: bool) -> Non
 
 
 def _sizes(store: Store, name: str) -> str:
-    """A split and how many clips train and test."""
+    """A split of a world and how many clips train and test."""
     try:
         part = split(store, name)
     except UserError:  # the first few clips may all be of one side
-        return f"split {name} needs more clips"
+        least = 1 + max(int(side[0]) for side in SIDES[store.name](name))
+        return f"split {name} needs {least} clips or more"
     return f"split {name} {len(part.train)} / {len(part.test)}"
 
 

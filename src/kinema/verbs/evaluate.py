@@ -20,7 +20,7 @@ from ..recognition.predict import save_features
 from ..recognition.report import build_report
 from ..recognition.run import open_run
 from ..training.device import device_of
-from .common import check_writable, console, read_clips
+from .common import check_writable, console, read_clips, tell_unfinished
 
 
 def evaluate(
@@ -45,6 +45,8 @@ def evaluate(
     store = Store.open(data)
     out = out or folders[0] / ("evaluation" if part == "test" else part)
     check_writable(out)
+    for run in (*runs, *others):
+        tell_unfinished(run.folder, run.recipe.epochs)
     found = run_protocols(
         runs,
         store,
@@ -89,6 +91,7 @@ def embed(folder: Path, source: Path, out: Path, accelerator: str) -> None:
     else:
         clips = list(read_clips(source))
         names = [clip.source for clip in clips]
+    tell_unfinished(folder, trained.recipe.epochs)
     features = run_embed(trained, clips, device=str(device_of(accelerator)))
     save_features(out, features, names, [-1 if clip.label is None else clip.label for clip in clips])
     print(f"{out}: features {features.shape} of {len(clips)} clips")

@@ -16,7 +16,7 @@ from ..recognition.evaluate import make_task
 from ..recognition.published import lasting
 from ..recognition.run import open_run
 from ..training.device import device_of
-from .common import check_writable
+from .common import check_writable, tell_unfinished
 from .train import changed, check_seed
 
 
@@ -55,6 +55,8 @@ def finetune(
     how = how if epochs is None else lasting(how, epochs)
     how = replace(how, layer_decay=1.0) if scratch else how
     task = make_task(trained, store, split)
+    if not scratch:
+        tell_unfinished(run, trained.recipe.epochs)
     encoder = trained.encoder(weights=not scratch, drop_path=0.0 if frozen else how.drop_path).alone().to(device_of(accelerator))
     name = "linear" if frozen else "scratch" if scratch else "finetune"
     model = train_classifier(name, trained, encoder, task, how, out, seed=trained.seed, frozen=frozen, quiet=False)
@@ -69,5 +71,5 @@ def finetune(
     )
     each = np.diag(score.confusion(len(task.classes))).tolist()
     counts = np.bincount(score.truth, minlength=len(task.classes)).tolist()
-    classes = {name: {"clips": n, "right": r} for name, n, r in zip(task.classes, counts, each, strict=True)}
+    classes = [{"class": name, "clips": n, "right": r} for name, n, r in zip(task.classes, counts, each, strict=True)]
     write_json(out / "metrics.json", {"task": task.name, "unit": "percent of test clips", **found, "classes": classes})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -21,11 +21,11 @@ from ..motion.prepare import take_people
 from ..motion.skeleton import Skeleton
 from ..motion.skeletons import SKELETONS
 from ..recognition.classifier import Recogniser, open_recogniser
-from ..recognition.recognize import Label, Recognition, Stream, labels_to_json
+from ..recognition.recognize import Label, Recognition, Stream, is_cut, labels_to_json
 from ..recognition.recognize import recognize as run_recognize
 from ..training.device import device_of
 from ..view.timeline import Span, draw
-from .common import check_writable, checked_number, clip_for, console, plain
+from .common import check_writable, checked_number, clip_for, console, plain, tell_unfinished
 from .progress import progress
 from .quiet import quiet
 
@@ -66,26 +66,38 @@ def recognize(
     if live:
         if file is not None or out is not None or number:
             raise UserError("--live reads poses from standard input and prints JSON: leave out the file, --clip and --out")
-        _live(open_recogniser(run, str(device_of(accelerator))), top, window, hop, person)
+        recogniser = open_recogniser(run, str(device_of(accelerator)))
+        tell_unfinished(run, recogniser.recipe.supervision.epochs)
+        _live(recogniser, top, window, hop, person)
         return
     if file is None:
         raise UserError("no file: name a motion file or a video, or read poses from standard input with --live")
     if out is not None:
-        check_writable(out)
+        _check_picture(out)
     recogniser = open_recogniser(run, str(device_of(accelerator)))
+    unasked = Path(f"{file.stem or 'clip'}-labels.png")
+
+    def check(seconds: float) -> None:
+        if out is None and not as_json and is_cut(recogniser, seconds, window, hop):
+            _check_picture(unasked)
+
     if file.suffix.lower() in VIDEOS and not file.is_dir():
         checked_number(number, 1, file)
-        clip = _film(file, recogniser, sys.stderr if as_json else sys.stdout)
+        clip = _film(file, recogniser, sys.stderr if as_json else sys.stdout, check)
     else:
-        clip = clip_for(file, number, recogniser.skeleton)
+        clip, clips = clip_for(file, number, recogniser.skeleton, recogniser.units[0] if recogniser.units else None)
+        if clips != 1:
+            unasked = Path(f"{file.stem or 'clip'}-{number}-labels.png")
+        check(clip.seconds)
     if person is not None:
         if person >= clip.people:
             raise UserError(f"--person {person}: {file} has {clip.people} people, from 0 to {clip.people - 1}")
         clip = take_people(clip, [person])
+    tell_unfinished(run, recogniser.recipe.supervision.epochs)
     with progress(clip.frames, "frame") as step:
         found = run_recognize(recogniser, clip, top=top, window=window, hop=hop, progress=step)
     if out is None and len(found.pieces) > 1 and not as_json:
-        out = Path(f"{file.stem or 'clip'}-labels.png")
+        out = unasked
     if out is not None:
         spans = [Span(s.start, s.end, [(label.name, label.confidence) for label in s.labels]) for s in found.spans()]
         title = f"{file.name} · {recogniser.recipe.method} {recogniser.recipe.preset}"
@@ -99,10 +111,18 @@ def recognize(
             print(f"drawn to {plain(out)}")
 
 
-def _film(file: Path, recogniser: Recogniser, told: TextIO) -> Clip:
-    """The person of a video, found by MediaPipe. What can be refused before the long work is."""
+def _check_picture(path: Path) -> None:
+    """Raises UserError if no picture can be written there."""
+    if path.is_dir():
+        raise UserError(f"{path}: a folder is in the way of the picture; choose another --out")
+    check_writable(path)
+
+
+def _film(file: Path, recogniser: Recogniser, told: TextIO, check: Callable[[float], None]) -> Clip:
+    """The person of a video, found by MediaPipe. What can be refused before the long work is; `check` is told about its seconds."""
     with Video.open(file) as video:
         chosen = pace(video)
+        check(chosen.total / chosen.fps)
         recogniser.probabilities([_made_up(video)])
         with quiet():
             extractor = Holistic()

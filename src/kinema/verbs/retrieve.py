@@ -19,7 +19,7 @@ from ..recognition.retrieve import retrieve as run_retrieve
 from ..recognition.run import check_fits, open_run
 from ..training.device import device_of
 from ..view.neighbours import Row, most, save_page, save_sheet
-from .common import check_writable, clip_for, console, plain
+from .common import check_writable, clip_for, console, plain, tell_unfinished
 
 DRAWINGS = (".png", ".html")
 
@@ -41,7 +41,8 @@ def retrieve(
     device = str(device_of(accelerator))
     trained, store = open_run(run), Store.open(data)
     check_fits(trained, store)
-    query = clip_for(file, number, trained.skeleton)
+    query, _ = clip_for(file, number, trained.skeleton)
+    tell_unfinished(run, trained.recipe.epochs)
     # what a program reads stands alone on standard output
     say = functools.partial(print, file=sys.stderr if as_json else sys.stdout)
     found = run_retrieve(trained, query, store, top=top, stream=stream, device=device, say=lambda text: say(plain(text)))
