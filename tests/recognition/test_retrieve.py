@@ -12,6 +12,7 @@ from kinema.errors import UserError
 from kinema.motion.clip import Clip
 from kinema.motion.skeletons import KINECT20, MSR20
 from kinema.recognition import retrieve as module
+from kinema.recognition.predict import embed
 from kinema.recognition.retrieve import FOLDER, cosine, retrieve, same
 from kinema.recognition.run import open_run
 
@@ -207,6 +208,12 @@ def test_a_question_that_cannot_be_answered(run, store, query, options, said):
     with pytest.raises(UserError, match=said):
         retrieve(run, query, store, **options)
     assert not (run.folder / FOLDER).exists()
+
+
+@pytest.mark.parametrize("clip", [walk(MSR20), walk(coordinates=2)])
+def test_what_cannot_be_compared_has_no_features_either(run, clip):
+    with pytest.raises(UserError, match=r"mine.npz: .*, but .* was trained on"):
+        embed(run, [clip])
 
 
 def test_a_store_of_the_query_alone(run, store, tmp_path):

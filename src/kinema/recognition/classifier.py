@@ -27,7 +27,7 @@ from ..training.stage import Stage
 from .encoder import Encoder
 from .heads import Classifier, HeadConfig
 from .masa_prepare import SignPreparation
-from .protocols import Score, Supervision, Task, by_clip, digest, evaluation_mode, percent, shares, weights_digest
+from .protocols import Score, Supervision, Task, by_clip, digest, evaluation_mode, percent, resident, shares, weights_digest
 from .recipes import Recipe, build_method, from_json, to_json
 from .run import CLASSIFIER, Trained, read_config
 
@@ -147,17 +147,7 @@ def score_classifier(protocol: str, model: Classifier, task: Task, how: Supervis
 
 def logits_of(model: Classifier, clips: Sequence[Clip], how: Supervision) -> Tensor:
     """`(N, K)` float32 of prepared clips, in their order, through the evaluation crop."""
-    encoder, device = model.encoder, next(model.parameters()).device
-    source = ResidentClips(
-        clips,
-        frames=encoder.frames,
-        people=clips[0].people,
-        batch_size=BATCH,
-        crop=how.crop,
-        device=device,
-        shuffle=False,
-        confidence=encoder.confidence,
-    )
+    source = resident(model.encoder, clips, how.crop, BATCH)
     with evaluation_mode(model, how.precision):
         return by_clip(source.ordered(BATCH), lambda positions: model.logits(positions).float())
 
@@ -211,7 +201,8 @@ class Recogniser:
             )
         if clip.skeleton.joints == self.skeleton.joints:
             return clip
-        lacking = [joint for joint in guides(self.recipe.preparation, self.skeleton) if joint in _missing(clip, self.skeleton)]
+        missing = _missing(clip, self.skeleton)
+        lacking = [joint for joint in guides(self.recipe.preparation, self.skeleton) if joint in missing]
         if lacking:
             raise UserError(
                 f"{origin}: {clip.skeleton.name} has no {', '.join(lacking)}, by which {self.folder} places people; "

@@ -210,8 +210,7 @@ class MASA(Encoder):
 
     def tokens(self, x: Tensor) -> Tensor:
         """`(B, T, 1, 49, 3)`: `SIGN49` as `prepare_clip` gives it, with confidences -> `(B, 1, 1, 1, D)`: the pooled feature."""
-        view = View.of(SignBatch.of_positions(x), self.config.motion.confident)
-        return self.encoder_q(view).feature[:, None, None, None]
+        return pooled(self.encoder_q, x, self.config.motion.confident)
 
     def alone(self) -> SignFeatures:
         """See `Encoder.alone`."""
@@ -245,7 +244,7 @@ class SignFeatures(Encoder):
 
     def tokens(self, x: Tensor) -> Tensor:
         """`(B, T, 1, 49, 3)`: `SIGN49` as `prepare_clip` gives it, with confidences -> `(B, 1, 1, 1, D)`."""
-        return self.encoder_q(View.of(SignBatch.of_positions(x), self.confident)).feature[:, None, None, None]
+        return pooled(self.encoder_q, x, self.confident)
 
     def layer_of(self, parameter: str) -> int:
         """See `Encoder.layer_of`."""
@@ -254,6 +253,11 @@ class SignFeatures(Encoder):
     def is_encoder_parameter(self, name: str) -> bool:
         """See `Encoder.is_encoder_parameter`."""
         return True
+
+
+def pooled(encoder: SignEncoder, x: Tensor, confident: float) -> Tensor:
+    """The feature of signers from whom nothing is hidden: `(B, T, 1, 49, 3)` -> `(B, 1, 1, 1, D)`, as `Encoder.tokens` wants it."""
+    return encoder(View.of(SignBatch.of_positions(x), confident)).feature[:, None, None, None]
 
 
 def layer_of(parameter: str, depth: int) -> int:

@@ -16,26 +16,19 @@ from ..motion.clip import Clip
 from ..training.method import generator
 from . import protocols
 from .mamp import MAMP
-from .masa_prepare import check_signer
-from .run import Trained
+from .run import Trained, check_clip
 
 
 def embed(trained: Trained, clips: Sequence[Clip], *, device: str = "cpu", pooling: protocols.Pooling | None = None) -> np.ndarray:
     """Features `(N, D)` float32 of clips as they were read.
 
     Raises:
-        UserError: a clip with another skeleton than the run's, or with nobody in it.
+        UserError: a clip with another skeleton or other coordinates than the run's, or with nobody in it.
     """
     if not clips:
         raise UserError("no clips to embed")
     for clip in clips:
-        if trained.recipe.signs:
-            check_signer(clip.skeleton, clip.source)
-        elif clip.skeleton.joints != trained.skeleton.joints:
-            raise UserError(
-                f"{clip.source}: {clip.skeleton.name} ({len(clip.skeleton)} joints), "
-                f"but {trained.folder} was trained on {trained.skeleton.name} ({len(trained.skeleton)} joints)"
-            )
+        check_clip(trained, clip)
     prepared = [trained.recipe.prepare(clip) for clip in clips]
     return trained.features(trained.encoder().to(device), prepared, pooling=pooling)
 

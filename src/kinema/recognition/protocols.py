@@ -138,17 +138,7 @@ def features(
     With `views`, the mean of that and of so many random training crops; the crops are the same in every call.
     """
     device = next(encoder.parameters()).device
-    people = clips[0].people
-    source = ResidentClips(
-        clips,
-        frames=encoder.frames,
-        people=people,
-        batch_size=batch_size,
-        crop=crop,
-        device=device,
-        shuffle=False,
-        confidence=encoder.confidence,
-    )
+    source = resident(encoder, clips, crop, batch_size)
     with evaluation_mode(encoder, precision):
 
         def table(batches: Iterator[ClipBatch]) -> Tensor:
@@ -158,6 +148,20 @@ def features(
         for view in range(views):
             total = total + table(source.cropped(Step(view, seed=0, device=device), batch_size))
         return (total / (views + 1)).cpu().numpy()
+
+
+def resident(encoder: Encoder, clips: Sequence[Clip], crop: Crop | Window | None, batch_size: int) -> ResidentClips:
+    """Prepared clips as an encoder reads them, on its device and in their order, to be looked at once."""
+    return ResidentClips(
+        clips,
+        frames=encoder.frames,
+        people=clips[0].people,
+        batch_size=batch_size,
+        crop=crop,
+        device=next(encoder.parameters()).device,
+        shuffle=False,
+        confidence=encoder.confidence,
+    )
 
 
 def by_clip(batches: Iterable[ClipBatch], see: Callable[[Tensor], Tensor]) -> Tensor:

@@ -29,9 +29,8 @@ from ..files import atomic_file
 from ..motion.clip import Clip
 from . import protocols
 from .encoder import Encoder
-from .masa_prepare import check_signer
 from .recipes import to_json
-from .run import Trained, check_fits
+from .run import Trained, check_clip, check_fits
 
 FOLDER = "retrieval"
 SEAL = "key:sha256"
@@ -93,7 +92,7 @@ def retrieve(
     if top < 1:
         raise UserError(f"top {top}: expected 1 or more")
     check_fits(trained, store)
-    _check_query(trained, query)
+    check_clip(trained, query)
     prepared = trained.recipe.prepare(query)
     searched = np.arange(len(store)) if rows is None else np.asarray(rows, np.int64)
     own = same(query, store)
@@ -113,24 +112,6 @@ def retrieve(
     similarity = total / len(names)
     best = np.argsort(-similarity, kind="stable")[:top]
     return [_neighbour(store, int(others[i]), float(similarity[i])) for i in best]
-
-
-def _check_query(trained: Trained, query: Clip) -> None:
-    """Raises UserError unless the encoder can read the query."""
-    origin, skeleton = query.source or "the clip", trained.skeleton
-    if trained.recipe.signs:
-        check_signer(query.skeleton, origin)
-        return
-    if query.skeleton.joints != skeleton.joints:
-        raise UserError(
-            f"{origin}: {query.skeleton.name} ({len(query.skeleton)} joints), "
-            f"but {trained.folder} was trained on {skeleton.name} ({len(skeleton)} joints); use a run of that skeleton"
-        )
-    found, expected = query.positions.shape[-1], trained.recipe.size.coordinates
-    if found != expected:
-        raise UserError(
-            f"{origin}: {found} coordinates a joint, but {trained.folder} was trained on {expected}; use a run of such clips"
-        )
 
 
 def same(query: Clip, store: Store) -> list[int]:

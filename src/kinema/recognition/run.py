@@ -238,3 +238,21 @@ def check_fits(trained: Trained, store: Store) -> None:
     found, expected = _coordinates(store), trained.recipe.size.coordinates
     if found not in (None, expected):
         raise UserError(f"{trained.folder}: trained on {expected} coordinates a joint, but {store.folder} has {found}")
+
+
+def check_clip(trained: Trained, clip: Clip) -> None:
+    """Raises UserError unless the encoder can read the clip."""
+    origin, skeleton = clip.source or "the clip", trained.skeleton
+    if trained.recipe.signs:
+        check_signer(clip.skeleton, origin)
+        return
+    if clip.skeleton.joints != skeleton.joints:
+        raise UserError(
+            f"{origin}: {clip.skeleton.name} ({len(clip.skeleton)} joints), "
+            f"but {trained.folder} was trained on {skeleton.name} ({len(skeleton)} joints); use a run of that skeleton"
+        )
+    found, expected = clip.positions.shape[-1], trained.recipe.size.coordinates
+    if found != expected:
+        raise UserError(
+            f"{origin}: {found} coordinates a joint, but {trained.folder} was trained on {expected}; use a run of such clips"
+        )
