@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from kinema.data.augment import Shear
 from kinema.data.batches import ClipBatch, ViewBatch
 from kinema.data.pieces import Window
+from kinema.data.sign_augment import JitterParts, SwapHands
 from kinema.errors import UserError
 from kinema.motion.skeletons import COCO17, KINECT20, NTU25, SBU15, SMPL22
 from kinema.recognition.encoder import Encoder
@@ -353,8 +354,8 @@ BAD_SIGNS = {
     'crop={"low":0.5,"high":1.0,"minimum":8,"evaluation":0.95}': "crop: method masa takes a window of frames as they are",
     'supervision.crop={"low":0.5,"high":1.0,"minimum":8,"evaluation":0.95}': "supervision.crop: method masa takes a window",
     'preparation={"people":1,"centre":"first"}': "preparation: MASA sees hands cut out of images",
-    'augment=[{"kind":"Rotate","angle":0.3}]': r"augment: none is made for coordinates with confidences; set \[\]",
-    'supervision.augment=[{"kind":"Noise"}]': "supervision.augment: none is made for",
+    'augment=[{"kind":"Rotate","angle":0.3}]': r"augment: Rotate; expected SwapHands or JitterParts, for poses with confidences, or \[\]",
+    'supervision.augment=[{"kind":"Noise"}]': "supervision.augment: Noise; expected SwapHands",
     "crop.frames=0": r"frames=0.*expected frames of 1 or more",
     "crop.take=last": r"last not in literal \['first', 'run', 'spread'\]",
     "supervision.drop_path=0.1": "supervision.drop_path 0.1: this network has no paths to drop",
@@ -368,6 +369,19 @@ BAD_SIGNS = {
 def test_set_teaches_of_signs(setting):
     with pytest.raises(UserError, match=BAD_SIGNS[setting]):
         changed(recipe("masa", "small", NTU25), {}, [setting])
+
+
+def test_other_methods_take_no_augmentation_of_signs():
+    with pytest.raises(UserError, match=r"augment: SwapHands; expected Rotate, Shear, ..., for poses without confidences, or \[\]"):
+        changed(recipe("mamp", "signs", NTU25), {}, ['augment=[{"kind":"SwapHands"}]'])
+
+
+def test_augmentations_of_signs_are_kept_in_json():
+    found = changed(
+        recipe("masa", "small", NTU25), {}, ['supervision.augment=[{"kind":"SwapHands"},{"kind":"JitterParts","angle":0.3}]']
+    )
+    assert found.supervision.augment == (SwapHands(), JitterParts(angle=0.3))
+    assert from_json(json.loads(json.dumps(to_json(found))), "config.json") == found
 
 
 def test_other_methods_take_no_window():

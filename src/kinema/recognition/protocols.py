@@ -21,6 +21,7 @@ from torch import Tensor
 from ..data.augment import CorruptJoints, JointDrop, Mirror, Noise, Rotate, Scale, Shear, ShearOrCorrupt, Yaw
 from ..data.batches import ClipBatch, ResidentClips
 from ..data.pieces import Crop, Window
+from ..data.sign_augment import JitterParts, SwapHands
 from ..data.splits import Split, subset
 from ..errors import UserError
 from ..motion.clip import Clip
@@ -30,7 +31,9 @@ from . import logistic
 from .encoder import Encoder
 from .neighbours import nearest
 
-Augmentations = Rotate | Yaw | Mirror | Shear | CorruptJoints | ShearOrCorrupt | JointDrop | Noise | Scale
+SignAugmentations = SwapHands | JitterParts
+"""What a recipe may name for coordinates with confidences."""
+Augmentations = Rotate | Yaw | Mirror | Shear | CorruptJoints | ShearOrCorrupt | JointDrop | Noise | Scale | SignAugmentations
 """What a recipe may name."""
 Pooling = Literal["mean", "joints"]
 

@@ -25,7 +25,7 @@ from .mamp import MAMP, MAMPConfig
 from .masa import MASA, MASAConfig
 from .masa_network import SignNetworkConfig
 from .masa_prepare import SignPreparation, prepare_clip
-from .protocols import Augmentations, Pooling, Supervision
+from .protocols import Augmentations, Pooling, SignAugmentations, Supervision
 from .sequence import GRUConfig
 
 MOST_EPOCHS = 1e6
@@ -122,8 +122,14 @@ class Recipe:
             if isinstance(learning.crop, Window) != signs:
                 kind = "a window of frames as they are (frames, take)" if signs else "a crop that is resized (low, high, minimum)"
                 raise UserError(f"{name}crop: method {self.method} takes {kind}")
-            if signs and learning.augment:
-                raise UserError(f"{name}augment: none is made for coordinates with confidences; set []")
+            made_for = (
+                "SwapHands or JitterParts, for poses with confidences"
+                if signs
+                else "Rotate, Shear, ..., for poses without confidences"
+            )
+            for each in learning.augment:
+                if isinstance(each, SignAugmentations) != signs:
+                    raise UserError(f"{name}augment: {type(each).__name__}; expected {made_for}, or []")
 
     @property
     def size(self) -> TransformerConfig | CMDConfig | MASAConfig:
