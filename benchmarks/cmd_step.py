@@ -26,7 +26,7 @@ import timing
 import torch
 import torch.nn.functional as F
 from cmd_products import BACKWARD, FORWARD, KEYS, Product, measure, operations, products, rate
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from timing import milliseconds, square_rate
 from torch import Tensor, nn
 

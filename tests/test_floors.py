@@ -50,7 +50,7 @@ def test_imports_go_down(path: Path) -> None:
         if parts[0] == "kinema" and len(parts) > 1 and parts[1] in FLOORS and parts[1] != own:
             assert FLOORS[parts[1]] < FLOORS[own], f"{own} (floor {FLOORS[own]}) imports {name} (floor {FLOORS[parts[1]]})"
         if own in NO_TORCH:
-            assert parts[0] not in ("torch", "lightning", "roma"), f"{own} imports {name}"
+            assert parts[0] not in ("torch", "lightning_fabric", "roma"), f"{own} imports {name}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))

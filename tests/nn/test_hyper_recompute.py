@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from kinema.nn import hyper_ops, hyper_recompute
+from kinema.nn import hyper_ops, hyper_recompute, hyper_tracing
 from kinema.nn.hyper_connections import HyperConnections
 from kinema.nn.transformer import Block
 
@@ -172,7 +172,7 @@ def test_bad_values(value):
 
 @pytest.mark.slow
 def test_a_compiled_model_says_that_it_decides_itself(caplog):
-    hyper_recompute._say_compiler_decides.cache_clear()
+    hyper_tracing._say_compiler_decides.cache_clear()
     trunk, x = Trunk(HyperConnections(2, recompute=2)), torch.randn(2, 12)
     with caplog.at_level(logging.WARNING):
         found = torch.compile(trunk, fullgraph=True, backend="aot_eager")(x)

@@ -12,8 +12,6 @@ pass needs them, `inputs` and `rebuilt`. References go from later nodes to earli
 
 from __future__ import annotations
 
-import functools
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -49,19 +47,10 @@ def level_after(source: Any | None, every: int) -> int:
     if every < 2:
         return 0
     if torch.compiler.is_compiling():
-        return _level_in_compiler()
+        from .hyper_tracing import level  # traced models alone: it imports the compiler, which is slow and by then is there
+
+        return level()
     return (1 + (source.level if source is not None else 0)) % every
-
-
-@torch.compiler.assume_constant_result  # runs while the model is traced
-def _level_in_compiler() -> int:
-    _say_compiler_decides()
-    return 0
-
-
-@functools.cache
-def _say_compiler_decides() -> None:
-    logging.getLogger(__name__).warning("recompute has no effect in a compiled model: the compiler decides what it recomputes")
 
 
 def keep(ctx: Any, source: Any | None, streams: Tensor, *others: Tensor | None) -> None:

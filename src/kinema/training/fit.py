@@ -1,7 +1,8 @@
 """The one loop: stages in order, for every method and every source.
 
 Everything in a run follows from (seed, step), so a run that was stopped, by Ctrl-C, by SIGTERM or by a power cut, and resumed
-is equal bit for bit on a CPU to one that was not. This module alone imports Fabric, which is slow to import.
+is equal bit for bit on a CPU to one that was not. Fabric is imported here alone, and only when a training begins,
+because importing it takes seconds.
 """
 
 from __future__ import annotations
@@ -14,11 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from lightning.fabric import Fabric
-from lightning.fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 
 from ..errors import CheckpointError, UserError
@@ -30,6 +29,9 @@ from .processes import Interrupt, Processes, layout
 from .progress import Bar, Clock
 from .stage import Stage
 from .update import Update, stage_seed, updating
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 def fit(
@@ -123,8 +125,10 @@ def _fabric(accelerator: str, devices: int, precision: str) -> Fabric:
         raise UserError(f"{cut.devices} CUDA devices were asked for, {present} are here; use --accelerator cpu or fewer --devices")
     if accelerator == "cuda" and precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise UserError("this GPU does not know bfloat16; use --precision 32")
-    for name in ("lightning.fabric", "lightning.pytorch"):  # the second, where it is installed, takes over the first one's log
-        logging.getLogger(name).setLevel(logging.WARNING)
+    from lightning_fabric import Fabric  # here, because whoever does not train need not wait for it
+    from lightning_fabric.strategies.ddp import DDPStrategy
+
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     # every parameter may be unused in some step, as with one process; torch then warns when all of them are used
     warnings.filterwarnings("ignore", message=".*find_unused_parameters=True was specified.*")
     # buffers change alike in all processes (`Method.after_step`), so none are sent round

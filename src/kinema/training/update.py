@@ -28,7 +28,7 @@ from .processes import Processes
 from .stage import Stage, frozen
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
 MAX_SKIPPED = 5
 """So many steps in a row that are not finite end the run."""

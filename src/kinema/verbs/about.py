@@ -35,7 +35,7 @@ PAPERS = (
 
 NEEDED = (
     "torch",
-    "lightning",
+    "lightning-fabric",
     "numpy",
     "scipy",
     "scikit-learn",

@@ -15,7 +15,6 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 
 from ...errors import FormatError
 from ..clip import MAX_FRAMES, Clip
@@ -100,6 +99,8 @@ def read(job: Job) -> list[Clip]:
 
 def _variable(content: bytes, origin: str) -> np.ndarray:
     """``d_skel``, `(20, 3, T)`."""
+    import scipy.io  # here, because every command imports the formats and few read this one
+
     content = _expanded(content, origin)
     try:
         known = {name: (tuple(shape), kind) for name, shape, kind in scipy.io.whosmat(io.BytesIO(content))}
