@@ -11,8 +11,9 @@ import av
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "motion"))
+sys.path[:0] = [str(Path(__file__).parents[1] / room) for room in ("motion", "data")]
 from sign_writers import header, pose, text
+from video_writers import sound
 
 from kinema.data.extract import found
 from kinema.motion.formats import read_file
@@ -44,17 +45,6 @@ def film(path, images, ticks=None, codec="libx264", **muxer):
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
-
-
-def sound(path):
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=16000)
-        frame = av.AudioFrame(format="fltp", layout="mono", samples=1024)
-        frame.sample_rate = 16000
-        for plane in frame.planes:
-            plane.update(bytes(plane.buffer_size))
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
 
 
 class Spotter:

@@ -164,7 +164,7 @@ def test_wrong_options_are_told(tmp_path):
 
 def test_a_second_build_of_the_same_store_is_refused(tmp_path):
     raw = fake_format.folder(tmp_path / "raw", 3)
-    with build_module._work_folder(tmp_path / ".s.building", "x"):
+    with build_module.work_folder(tmp_path / ".s.building", "x"):
         with pytest.raises(UserError, match="another build"):
             make(raw, tmp_path / "s")
         assert (tmp_path / ".s.building").exists()  # it is the other's

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from video_writers import sound
 
 from kinema.data.video import Video
 from kinema.errors import FormatError, UserError
@@ -343,17 +344,6 @@ def test_a_closed_video_says_so_and_holds_no_file():
     for late in (lambda: list(one), lambda: next(other), lambda: video.read([1]), lambda: list(video)):
         with pytest.raises(UserError, match="closed; open it again"):
             late()
-
-
-def sound(path):
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=16000)
-        frame = av.AudioFrame(format="fltp", layout="mono", samples=1024)
-        frame.sample_rate = 16000
-        for plane in frame.planes:
-            plane.update(bytes(plane.buffer_size))
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
 
 
 SECRET = "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{}\n#EXT-X-ENDLIST\n"

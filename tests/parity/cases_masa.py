@@ -13,7 +13,7 @@ from kinema.motion.skeletons import WHOLEBODY133
 from kinema.nn.contrast import follow
 from kinema.nn.graph import GraphConfig
 from kinema.recognition.masa import MASA, MASAConfig
-from kinema.recognition.masa_batch import Parts, SignBatch, collate
+from kinema.recognition.masa_batch import Parts, SignBatch
 from kinema.recognition.masa_motion import Motion, MotionConfig, hide_parts, motions, prediction_loss
 from kinema.recognition.masa_network import SignEncoder, SignNetworkConfig, View
 from kinema.recognition.masa_prepare import CANVAS, SignParts, SignPreparation, prepare_sign
@@ -201,7 +201,8 @@ def run_masa_preproc(inputs: Arrays, spec: dict) -> Arrays:
         clip = Clip(keypoints[..., :2], WHOLEBODY133, confidence=keypoints[..., 2], units="pixels", image_size=size)
         parts = prepare_sign(clip, preparation)
         found: Arrays = {"kept_frames": parts.frames} | published_parts(parts, eps)
-        batch = collate([parts])
+        positions = np.concatenate([parts.coordinates, parts.confidence[..., None]], 2)
+        batch = SignBatch.of_positions(torch.from_numpy(positions)[None, :, None])
         for view, stride in (("motion_view", 3), ("random_view", 1)):
             found |= published_motion(batch, MotionConfig(stride=stride, confident=eps), view, case["seed"])
         outputs |= {f"{i}.{k}": v for k, v in found.items()}

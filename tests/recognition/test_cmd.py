@@ -1,5 +1,7 @@
 """CMD's own arithmetic; the published numbers are in tests/parity."""
 
+from itertools import product
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -10,17 +12,22 @@ from kinema.motion.skeletons import KINECT20
 from kinema.nn.residual import named_residual
 from kinema.recognition.cmd import CMD, CMDConfig
 from kinema.recognition.encoder import TransformerConfig
+from kinema.recognition.i2md import I2MD, LEVELS, I2MDConfig
 from kinema.recognition.sequence import MODALITIES, GRUConfig, channels
 from kinema.training.checkpoint import load_model
 from kinema.training.fit import fit
 from kinema.training.method import Optimiser, Schedule, Step
 from kinema.training.stage import Stage
 
+METHODS = {"cmd": (CMD, CMDConfig, {}), "i2md": (I2MD, I2MDConfig, {"aggregated": 3, "between": "both"})}
+"""CMD, and what is made of it."""
 
-def small(network=GRUConfig(6, 2), **options):
+
+def small(network=GRUConfig(6, 2), method="cmd", **options):
     torch.manual_seed(0)
+    model, config, own = METHODS[method]
     sizes = {"joints": 20, "people": 1, "frames": 8, "network": network, "dim": 5, "queue": 12, "neighbours": 4}
-    return CMD(CMDConfig(KINECT20.bone_pairs(), **{**sizes, **options}))
+    return model(config(tuple(KINECT20.bone_pairs()), **{**sizes, **own, **options}))
 
 
 def views(rows=4, people=1):
@@ -47,10 +54,12 @@ def test_gradients_reach_the_queries_alone_and_the_loss_changes_no_queue():
     assert len(losses.parts) == 9
 
 
-def test_losses_are_exact_under_autocast_too():
-    model = small().eval()
-    unit = torch.nn.functional.normalize(torch.randn(2, 3, 4, 5), dim=-1)
-    queries, keys = (dict(zip(MODALITIES, side, strict=True)) for side in unit)
+@pytest.mark.parametrize("method", METHODS)
+def test_losses_are_exact_under_autocast_too(method):
+    model = small(method=method).eval()
+    branches = MODALITIES if method == "cmd" else tuple(product(MODALITIES, LEVELS))
+    unit = torch.nn.functional.normalize(torch.randn(2, len(branches), 4, 5), dim=-1)
+    queries, keys = (dict(zip(branches, side, strict=True)) for side in unit)
     total, parts = model.losses(queries, keys)
     with torch.autocast("cpu", torch.bfloat16):
         again, same = model.losses(queries, keys)
@@ -75,8 +84,9 @@ def test_a_step_enqueues_in_lock_step_whatever_the_batch_and_moves_the_keys():
         torch.testing.assert_close(queue.T.roll(-3, 0), newest)
 
 
-def test_parts_of_a_batch_enqueue_what_the_whole_enqueues():
-    model, again = small().eval(), small().eval()  # no batch statistics
+@pytest.mark.parametrize("method", METHODS)
+def test_parts_of_a_batch_enqueue_what_the_whole_enqueues(method):
+    model, again = small(method=method).eval(), small(method=method).eval()  # no batch statistics
     batch = views(6)
     whole = model.loss(batch, Step(0))
     parts = [

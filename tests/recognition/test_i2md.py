@@ -201,20 +201,6 @@ def test_a_step_enqueues_both_kinds_in_lock_step_whatever_the_batch_and_moves_th
             torch.testing.assert_close(newest.norm(dim=1), torch.ones(12))
 
 
-def test_parts_of_a_batch_enqueue_what_the_whole_enqueues():
-    model, again = small().eval(), small().eval()  # no batch statistics
-    batch = views(6)
-    whole = model.loss(batch, Step(0))
-    parts = [
-        again.loss(ViewBatch(batch.first[i : i + 2], batch.second[i : i + 2], batch.index[i : i + 2]), Step(0)) for i in (0, 2, 4)
-    ]
-    torch.testing.assert_close(torch.stack([p.total for p in parts]).mean(), whole.total)
-    model.after_step([whole.carry])
-    again.after_step([p.carry for p in parts])
-    for name, value in model.state_dict().items():
-        torch.testing.assert_close(again.state_dict()[name], value)
-
-
 def test_what_is_frozen_only_teaches():
     model = small(frozen=("joint",), directions=(("joint", "motion"), ("joint", "bone")), between="both").train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -238,15 +224,6 @@ def test_frozen_teachers_bring_the_heads_that_they_teach_by():
     for prefix in ("cluster_q.", "cluster_k."):
         assert any(name.startswith(prefix) for name in names)
     assert small().taken_over() == ()
-
-
-def test_losses_are_exact_under_autocast_too():
-    model = small(between="both").eval()
-    unit = {(m, level): torch.nn.functional.normalize(torch.randn(2, 3, 5), dim=2) for level in LEVELS for m in MODALITIES}
-    queries, keys = ({branch: pair[side] for branch, pair in unit.items()} for side in (0, 1))
-    total, _ = model.losses(queries, keys)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(model.losses(queries, keys)[0], total)
 
 
 # options

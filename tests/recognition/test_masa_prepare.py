@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from kinema.errors import UserError
 from kinema.motion.clip import Clip
 from kinema.motion.skeletons import NTU25, SIGN49, WHOLEBODY133
-from kinema.recognition.masa_batch import collate
 from kinema.recognition.masa_prepare import (
     SignParts,
     SignPreparation,
@@ -134,7 +133,7 @@ def test_a_clip_without_any_hand_keeps_its_frames():
     assert len(parts) == 5
     assert (parts.right == 0).all()
     assert (parts.left_confidence == 0).all()
-    assert collate([parts]).body.shape == (1, 5, 7, 2)
+    assert parts.body.shape == (5, 7, 2)
 
 
 def test_all_joints_at_one_place_make_no_box():
@@ -177,7 +176,3 @@ def test_what_cannot_be_prepared_is_told():
         prepare_sign(clip, SignPreparation(), 1)
     with pytest.raises(ValueError, match="arm 2"):
         SignPreparation(arm=2)
-    with pytest.raises(UserError, match="no clips"):
-        collate([])
-    with pytest.raises(UserError, match="1 labels for 2 clips"):
-        collate([prepare_sign(clip, SignPreparation())] * 2, [1])

@@ -16,8 +16,8 @@ from kinema.motion.clip import Clip
 from kinema.motion.prepare import Preparation
 from kinema.motion.skeleton import Skeleton
 from kinema.motion.skeletons import HOLISTIC75, KINECT20, NTU25, SIGN49
-from kinema.recognition.classifier import Recogniser, guides
-from kinema.recognition.masa_prepare import SignPreparation, prepare_clip
+from kinema.recognition.classifier import Recogniser, guides, somebody
+from kinema.recognition.masa_prepare import SignPreparation
 from kinema.recognition.recognize import BATCH, Label, Piece, Recognition, Stream, recognize
 
 FPS = 10.0
@@ -38,6 +38,11 @@ class Fake:
 
     def __post_init__(self):
         self.calls = []
+
+    def prepare(self, clip):
+        """Without the steps of the preparation."""
+        clip = self.converted(clip)
+        return clip if somebody(clip) else None
 
     def probabilities(self, clips):
         self.calls.append([clip.frames for clip in clips])
@@ -177,10 +182,7 @@ def test_a_signer_is_who_has_a_hand_in_a_frame_that_is_looked_at():
     class Signs(Fake):
         recipe = SimpleNamespace(preparation=SignPreparation.wlasl())
 
-        def probabilities(self, clips):
-            for clip in clips:
-                prepare_clip(clip, self.recipe.preparation)
-            return super().probabilities(clips)
+        prepare = Recogniser.prepare
 
     positions = np.zeros((40, 2, len(SIGN49), 2), np.float32)
     positions[19:30, 0, :21] = np.random.default_rng(0).uniform(1, 3, (11, 21, 2))

@@ -24,6 +24,7 @@ from kinema.errors import UserError
 from kinema.motion.clip import Clip
 from kinema.motion.convert import convert
 from kinema.motion.skeletons import HOLISTIC75, KINECT20
+from kinema.recognition import masa_prepare
 from kinema.recognition.classifier import open_recogniser
 from kinema.recognition.presets import PRESETS, recipe
 from kinema.recognition.protocols import evaluation_mode, weights_digest
@@ -112,6 +113,11 @@ def test_two_processes_share_batch_statistics_queues_and_momentum(signed, tmp_pa
         torch.testing.assert_close(cut[name], tensor, rtol=1e-3, atol=5e-4, msg=name)
 
 
+def named(recogniser, clips):
+    """Probabilities of clips as they were read."""
+    return recogniser.probabilities([recogniser.prepare(clip) for clip in clips])
+
+
 def by_hand(recogniser, clip):
     """Probabilities of one clip: prepared, the middle frame of each of 32 stretches, alone through the network."""
     ready = recogniser.prepare(clip)
@@ -131,18 +137,18 @@ def test_a_classifier_is_opened_and_says_what_its_network_says(signed):
     clips = [signed.store.clip(i) for i in test[:5]]
     clips[1] = clips[1].with_(positions=clips[1].positions[10:32], confidence=clips[1].confidence[10:32])
     assert len({found.prepare(clip).frames for clip in clips}) > 1
-    shares = found.probabilities(clips)
+    shares = named(found, clips)
     assert (shares.dtype, shares.shape) == (np.float32, (5, LABELS + 1))
     np.testing.assert_allclose(shares.sum(1), 1, atol=1e-6)
     for row, clip in zip(shares, clips, strict=True):
         np.testing.assert_allclose(row, by_hand(found, clip), atol=1e-6)
-    np.testing.assert_array_equal(found.probabilities(clips[::-1]), shares[::-1])
+    np.testing.assert_array_equal(named(found, clips[::-1]), shares[::-1])
     wide = convert(clips[0], HOLISTIC75)
-    np.testing.assert_allclose(found.probabilities([wide])[0], shares[0], atol=1e-6, err_msg="a signer of any skeleton")
+    np.testing.assert_allclose(named(found, [wide])[0], shares[0], atol=1e-6, err_msg="a signer of any skeleton")
     with pytest.raises(UserError, match="no clips"):
         found.probabilities([])
     with pytest.raises(UserError, match="pixels and the size"):
-        found.probabilities([clips[0].with_(units="metres")])
+        named(found, [clips[0].with_(units="metres")])
 
 
 def naive(shares, truth):
@@ -170,7 +176,7 @@ def test_the_four_numbers_of_metrics_are_those_of_counting(good, signed, tmp_pat
     said = good("finetune", signed.run, "--data", tmp_path / "store", *shared, "--out", tmp_path / "out")
     test = [i for i, e in enumerate(store.entries) if "signer_test" in e.meta["splits"]]
     truth = store.labels[test].tolist()
-    expected, each = naive(open_recogniser(tmp_path / "out").probabilities([store.clip(i) for i in test]), truth)
+    expected, each = naive(named(open_recogniser(tmp_path / "out"), [store.clip(i) for i in test]), truth)
     assert expected["top1"] != pytest.approx(expected["per_class"]) or expected["top5"] != pytest.approx(expected["per_class_top5"])
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert {name: metrics[name] for name in expected} == pytest.approx(expected)
@@ -194,7 +200,7 @@ def test_said_again_it_does_nothing(good, signed):
     assert "7 classes, trained on 36 clips" in said
 
 
-def test_a_training_clip_is_not_cut(good, signed, tmp_path):
+def test_a_training_clip_is_not_cut_and_prepared_once(good, signed, tmp_path, monkeypatch):
     """Its hands are out of view at both ends and it is long, so that the network sees few of its frames: it lasts no less for that."""
 
     def long():
@@ -210,7 +216,9 @@ def test_a_training_clip_is_not_cut(good, signed, tmp_path):
     clip = store.clip(0)
     assert found.prepare(clip).frames < 40
     assert found.usual == pytest.approx(clip.seconds)
-    assert len(recognize(found, clip).pieces) == 1
+    prepared, prepare_sign = [], masa_prepare.prepare_sign
+    monkeypatch.setattr(masa_prepare, "prepare_sign", lambda *given: prepared.append(given) or prepare_sign(*given))
+    assert len(recognize(found, clip).pieces) == len(prepared) == 1
 
 
 def test_frozen_leaves_the_encoder_as_it_is(good, signed, tmp_path):
@@ -243,7 +251,7 @@ def test_without_a_split_every_clip_with_a_label_trains_and_none_is_scored(good,
     assert "trained on 43 clips" in said
     assert "test clips" not in said
     assert not (tmp_path / "out" / "metrics.json").exists()
-    assert open_recogniser(tmp_path / "out").probabilities([signed.store.clip(0)]).shape == (1, LABELS + 1)
+    assert named(open_recogniser(tmp_path / "out"), [signed.store.clip(0)]).shape == (1, LABELS + 1)
 
 
 def test_a_run_of_signs_is_evaluated_and_embedded(good, signed, tmp_path):
@@ -274,7 +282,7 @@ def test_other_methods_learn_signs_too(good, signed, tmp_path, method):
     assert "18 test clips" in good("finetune", tmp_path / "run", *shared, "--out", tmp_path / "tuned")
     found = open_recogniser(tmp_path / "tuned")
     clips = [signed.store.clip(i) for i in (0, 20)]
-    np.testing.assert_allclose(found.probabilities(clips)[1:], found.probabilities(clips[1:]), atol=1e-5)
+    np.testing.assert_allclose(named(found, clips)[1:], named(found, clips[1:]), atol=1e-5)
 
 
 MISTAKES = {

@@ -19,12 +19,11 @@ from kinema.cli import main
 from kinema.data.store import Store
 from kinema.errors import UserError
 from kinema.motion.clip import Clip
-from kinema.motion.convert import convert
 from kinema.motion.formats import dotpose, npz
 from kinema.motion.prepare import Preparation
 from kinema.motion.skeleton import Skeleton
 from kinema.motion.skeletons import HOLISTIC75, NTU25, SIGN49
-from kinema.recognition.classifier import Recogniser
+from kinema.recognition.classifier import Recogniser, somebody
 from kinema.recognition.protocols import Supervision
 from kinema.recognition.recognize import recognize
 from kinema.training.checkpoint import latest
@@ -45,8 +44,11 @@ class Fake:
     def __init__(self, skeleton):
         self.skeleton = skeleton
 
+    def prepare(self, clip):
+        clip = self.converted(clip)
+        return clip if somebody(clip) else None
+
     def probabilities(self, clips):
-        clips = [convert(clip, self.skeleton) for clip in clips]
         heights = np.array([clip.positions[..., 1][clip.positions[..., 1] != 0].mean() for clip in clips])
         logits = -np.abs(heights[:, None] - 100 * np.arange(1, 4)) / 20
         shares = np.exp(logits - logits.max(1, keepdims=True))
@@ -176,6 +178,7 @@ def test_another_skeleton_is_converted_or_refused(good, bad, run):
         ("x.npz --run other", "other: no classifier"),
         ("x.npz --run run", "x.npz: no such file"),
         ("x.mp4 --run run", "x.mp4: no such"),
+        ("odd.xyz --run run", r"odd.xyz: no known format \(by its name\); known are .*docs/formats.md tells"),
         ("x.mp4 --run run --clip 1", "--clip 1: x.mp4 has 1 clips"),
         ("a.npz --run run --clip 1", "--clip 1"),
         ("a.npz --run run --top 0", "--top 0: expected 1 or more"),
@@ -191,6 +194,7 @@ def test_another_skeleton_is_converted_or_refused(good, bad, run):
 def test_mistakes(bad, run, words, said):
     npz.write(moving(100), run / "a.npz")
     npz.write(moving(None), run / "empty.npz")
+    (run / "odd.xyz").write_text("1 2 3")
     before = sorted(run.iterdir())
     assert re.search(said, bad("recognize", *words.split()))
     assert sorted(run.iterdir()) == before

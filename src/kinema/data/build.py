@@ -12,12 +12,10 @@ import multiprocessing
 import os
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from ..errors import FormatError, UserError, unknown
-from ..files import remove_stale, write_json
+from ..files import write_json
 from ..motion import formats
 from ..motion.clip import Clip
 from ..motion.formats.jobs import Job, JobList
@@ -36,6 +34,7 @@ from ..motion.skeletons import SKELETONS
 from .datasets import Dataset
 from .datasets import dataset as find_dataset
 from .store import Store, check_free, publish
+from .work import work_folder
 
 CHUNK = 64
 """Files of one chunk. Part of what is built, so never taken from the number of workers."""
@@ -123,7 +122,7 @@ def build(
         raise UserError(f"{source}: no files of {known.title if known else f'format {label}'}; is it the right folder or zip?")
     parts = [jobs[i : i + CHUNK] for i in range(0, len(jobs), CHUNK)]
     work = out.parent / f".{out.name}.building"
-    with _work_folder(work, _fingerprint(label, known, jobs)):
+    with work_folder(work, _fingerprint(label, known, jobs)):
         missing = [i for i in range(len(parts)) if not _bad_list(work, i).exists()]
         resumed = len(jobs) - sum(len(parts[i]) for i in missing)
         _read_all(parts, missing, work, module.read, workers or _cores(), strict, progress, resumed, len(jobs))
@@ -185,41 +184,6 @@ def _fingerprint(label: str, known: Dataset | None, jobs: Sequence[Job]) -> str:
             times[path] = path.stat().st_mtime_ns
         digest.update(repr((job.name, job.member.name, job.member.size, times[path], job.context)).encode())
     return digest.hexdigest()
-
-
-@contextmanager
-def _work_folder(work: Path, fingerprint: str) -> Iterator[None]:
-    """Holds the work folder alone; chunks of another source or version in it are deleted.
-
-    After an error it stays, to be continued, unless no clip has been read into it.
-    """
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        handle = open(work / "lock", "w")
-    except OSError as error:
-        raise UserError(f"{work.parent}: cannot write here ({error.strerror}); choose another --out") from error
-    with handle:
-        if sys.platform != "win32":
-            import fcntl
-
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise UserError(f"{work}: another build of the same store is running; wait for it") from error
-        remove_stale(work)
-        stamp = work / "fingerprint.json"
-        if not stamp.exists() or stamp.read_text("utf-8").strip() != json.dumps(fingerprint):
-            for old in work.iterdir():
-                if old.name != "lock":
-                    shutil.rmtree(old) if old.is_dir() else old.unlink()
-            write_json(stamp, fingerprint)
-        try:
-            yield
-        except BaseException:
-            if not any(work.glob("part-*/")):
-                handle.close()  # Windows deletes no open file
-                shutil.rmtree(work, ignore_errors=True)
-            raise
 
 
 class _Rate(ProgressColumn):

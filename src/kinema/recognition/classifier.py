@@ -26,7 +26,7 @@ from ..training.fit import fit
 from ..training.stage import Stage
 from .encoder import Encoder
 from .heads import Classifier, HeadConfig
-from .masa_prepare import SignPreparation
+from .masa_prepare import SignPreparation, check_signer, find_signer
 from .protocols import Score, Supervision, Task, by_clip, digest, evaluation_mode, percent, resident, shares, weights_digest
 from .recipes import Recipe, build_method, from_json, to_json
 from .run import CLASSIFIER, Trained, read_config
@@ -170,15 +170,21 @@ class Recogniser:
     usual: float
     model: Classifier = field(repr=False)
 
-    def prepare(self, clip: Clip) -> Clip:
+    def prepare(self, clip: Clip) -> Clip | None:
         """A clip as it was read -> as the network sees it; another skeleton is converted by the names of its joints.
 
+        None: no joint that the network looks at is there in a frame that it looks at.
+
         Raises:
-            UserError: it cannot be converted or prepared, or has other units or another number of coordinates.
+            UserError: it cannot be converted or prepared, or has other units or another number of coordinates; or it is of a signer
+                without hands or not in pixels.
         """
-        if self.recipe.signs:
-            return self.recipe.prepare(clip)
+        if isinstance(self.recipe.preparation, SignPreparation):
+            check_signer(clip.skeleton, clip.source or "clip")
+            return find_signer(clip, self.recipe.preparation)
         clip = self.converted(clip)
+        if not somebody(clip):
+            return None
         found, expected = clip.positions.shape[-1], self.recipe.size.coordinates
         if found != expected:
             raise UserError(
@@ -211,14 +217,20 @@ class Recogniser:
         return convert(clip, self.skeleton)
 
     def probabilities(self, clips: Sequence[Clip]) -> np.ndarray:
-        """`(N, K)` float32, each row a softmax over `classes`, of clips as they were read.
+        """`(N, K)` float32, each row a softmax over `classes`, of clips that `prepare` gave.
 
         Raises:
-            UserError: no clips, or one that `prepare` refuses.
+            UserError: no clips.
         """
         if not clips:
             raise UserError("no clips to recognise")
-        return logits_of(self.model, [self.prepare(clip) for clip in clips], self.recipe.supervision).softmax(1).cpu().numpy()
+        return logits_of(self.model, clips, self.recipe.supervision).softmax(1).cpu().numpy()
+
+
+def somebody(clip: Clip) -> bool:
+    """Whether any joint is there."""
+    there = (clip.positions != 0).any(-1)
+    return bool((there if clip.confidence is None else there & (clip.confidence > 0)).any())
 
 
 def guides(preparation: Preparation | SignPreparation, skeleton: Skeleton) -> list[str]:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..data.batches import ClipBatch
-from ..errors import UserError
-from .masa_prepare import BODY, HAND, SignParts
+from .masa_prepare import BODY, HAND
 
 JOINTS = 2 * HAND + BODY
 _SIDES = (slice(HAND, 2 * HAND), slice(HAND), slice(2 * HAND, JOINTS))
@@ -108,28 +105,3 @@ class SignBatch:
             label=torch.full_like(lengths, -1),
             index=torch.arange(b, device=x.device),
         )
-
-
-def collate(clips: Sequence[SignParts], labels: Sequence[int] | None = None, longest: int = 300) -> SignBatch:
-    """A batch of clips; of a longer one the first `longest` frames are taken.
-
-    Raises:
-        UserError: no clips, or not one label for each.
-    """
-    if not clips:
-        raise UserError("no clips to make a batch of; check the split and the class filter")
-    if labels is not None and len(labels) != len(clips):
-        raise UserError(f"{len(labels)} labels for {len(clips)} clips")
-    lengths = [min(len(clip), longest) for clip in clips]
-
-    def padded(name: str) -> Tensor:
-        first = getattr(clips[0], name)
-        rows = np.zeros((len(clips), max(lengths), *first.shape[1:]), np.float32)
-        for row, clip, length in zip(rows, clips, lengths, strict=True):
-            row[:length] = getattr(clip, name)[:length]
-        return torch.from_numpy(rows)
-
-    names = ("right", "left", "body", "right_confidence", "left_confidence", "body_confidence")
-    known = torch.tensor([-1] * len(clips) if labels is None else list(labels), dtype=torch.int64)
-    padding = {name: padded(name) for name in names}
-    return SignBatch(**padding, lengths=torch.tensor(lengths), label=known, index=torch.arange(len(clips)))

@@ -134,9 +134,21 @@ def prepare_clip(clip: Clip, preparation: SignPreparation) -> Clip:
     Raises:
         UserError: see `prepare_sign`; or nobody is in it.
     """
+    found = find_signer(clip, preparation)
+    if found is None:
+        raise UserError(f"{clip.source or 'clip'}: nobody is in any of its {clip.frames} frames")
+    return found
+
+
+def find_signer(clip: Clip, preparation: SignPreparation) -> Clip | None:
+    """As `prepare_clip`; None where nobody is in the clip.
+
+    Raises:
+        UserError: see `prepare_sign`.
+    """
     parts = prepare_sign(clip, preparation)
     if not (parts.confidence > 0).any():
-        raise UserError(f"{clip.source or 'clip'}: nobody is in any of its {clip.frames} frames")
+        return None
     return Clip(
         parts.coordinates[:, None],
         SIGN49,

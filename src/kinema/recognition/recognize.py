@@ -19,7 +19,6 @@ from ..motion.clip import Clip
 from ..motion.prepare import take_frames
 from ..motion.skeleton import Skeleton
 from .classifier import Recogniser
-from .masa_prepare import SignPreparation, check_signer, prepare_sign
 
 BATCH = 64
 """Windows that the classifier sees at once."""
@@ -142,8 +141,8 @@ def recognize(
     total, counted = np.zeros(len(recogniser.classes)), 0
     for first in range(0, len(starts), BATCH):
         some = starts[first : first + BATCH]
-        windows = {start: take_frames(clip, slice(start, start + size)) for start in some}
-        windows = {start: window for start, window in windows.items() if somebody(recogniser, window)}
+        prepared = {start: recogniser.prepare(take_frames(clip, slice(start, start + size))) for start in some}
+        windows = {start: window for start, window in prepared.items() if window is not None}
         rows = recogniser.probabilities(list(windows.values())) if windows else np.zeros((0, len(total)), np.float32)
         told = dict(zip(windows, rows, strict=True))
         pieces += [
@@ -185,21 +184,6 @@ def _starts(frames: int, size: int, step: int) -> list[int]:
     last = max(0, frames - size)
     starts = list(range(0, last + 1, step))
     return starts if starts[-1] == last else [*starts, last]
-
-
-def somebody(recogniser: Recogniser, clip: Clip) -> bool:
-    """Whether a joint that the recogniser looks at is there in a frame that it looks at.
-
-    Raises:
-        UserError: a clip in which it could never see anybody: without its joints or in other units, or of a signer without hands or
-            not in pixels.
-    """
-    if isinstance(recogniser.recipe.preparation, SignPreparation):
-        check_signer(clip.skeleton, clip.source or "clip")
-        return bool((prepare_sign(clip, recogniser.recipe.preparation).confidence > 0).any())
-    clip = recogniser.converted(clip)
-    there = (clip.positions != 0).any(-1)
-    return bool((there if clip.confidence is None else there & (clip.confidence > 0)).any())
 
 
 def _labels(recogniser: Recogniser, probabilities: np.ndarray, top: int) -> tuple[Label, ...]:
@@ -246,7 +230,7 @@ class Stream:
         # an empty clip finds out now what would otherwise be found out at the first pose
         nobody = np.zeros((1, 1, len(skeleton), 2), np.float32)
         self._empty = Clip(nobody, skeleton, fps, units=units, image_size=image_size, source="stream")
-        somebody(recogniser, self._empty)
+        recogniser.prepare(self._empty)
         self.window, self.hop = _frames_of(recogniser, fps, window, hop, STREAM_HOP)
         self.first = -(-self.window // 2)
         self.frames, self.fps = 0, fps
@@ -276,9 +260,10 @@ class Stream:
         if self.frames < self.first or (self.frames - self.first) % self.hop:
             return None
         clip = self._clip()
-        if clip is None or not somebody(self._recogniser, clip):
+        prepared = None if clip is None else self._recogniser.prepare(clip)
+        if prepared is None:
             return ()
-        return _labels(self._recogniser, self._recogniser.probabilities([clip])[0], self._top)
+        return _labels(self._recogniser, self._recogniser.probabilities([prepared])[0], self._top)
 
     def _pose(self, positions: Any, confidence: Any) -> Clip:
         """One frame, checked as clips are."""

@@ -123,7 +123,7 @@ def _film(file: Path, recogniser: Recogniser, told: TextIO, check: Callable[[flo
     with Video.open(file) as video:
         chosen = pace(video)
         check(chosen.total / chosen.fps)
-        recogniser.probabilities([_made_up(video)])
+        recogniser.prepare(_made_up(video))
         with quiet():
             extractor = Holistic()
             with progress(chosen.total, "frame") as step:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from ...files import TEMPORARY
 from ...motion.clip import Clip
-from ..store import Store
+from ..store import Store, check_free, publish
+from ..work import work_folder
 from . import signs1, stage1
 from .parts import sides
 
@@ -25,10 +28,10 @@ def write(
     """Writes the first `count` clips of stage-1 as a store; `progress` is called after each clip with the number of those done.
 
     Raises:
-        UserError: `folder` is in the way, or the disk is full.
+        UserError: `folder` is in the way, another process writes it, or the disk is full.
     """
     found = _counted(clips(count), progress)
-    return Store.write(folder, found, name="stage-1", classes=stage1.CLASSES, overwrite=overwrite)
+    return _written(folder, found, "stage-1", stage1.CLASSES, overwrite)
 
 
 def sign_clips(count: int = signs1.SIZE) -> Iterator[tuple[str, Clip]]:
@@ -44,10 +47,10 @@ def write_signs(
     """Writes the first `count` clips of signs-1 as a store, as `write` does.
 
     Raises:
-        UserError: `folder` is in the way, or the disk is full.
+        UserError: `folder` is in the way, another process writes it, or the disk is full.
     """
     found = _counted(sign_clips(count), progress)
-    return Store.write(folder, found, name="signs-1", classes=signs1.CLASSES, overwrite=overwrite)
+    return _written(folder, found, "signs-1", signs1.CLASSES, overwrite)
 
 
 class Writer(Protocol):
@@ -62,6 +65,18 @@ class Writer(Protocol):
 
 WORLDS: dict[str, tuple[Writer, int]] = {"stage-1": (write, stage1.SIZE), "signs-1": (write_signs, signs1.SIZE)}
 """Each world: what writes it, and how many clips it has."""
+
+
+def _written(folder: Path, found: Iterable[tuple[str, Clip]], name: str, classes: Sequence[str], overwrite: bool) -> Store:
+    """The store, made in a folder beside it that has always the same name, so that what a killed writer left there is found again."""
+    check_free(folder, overwrite)
+    work = folder.parent / f"{TEMPORARY}stage-{folder.name}"
+    with work_folder(work, name):
+        shutil.rmtree(work / "store", ignore_errors=True)
+        Store.write(work / "store", found, name=name, classes=classes)
+        publish(work / "store", folder)
+    shutil.rmtree(work)
+    return Store.open(folder)
 
 
 def _counted(found: Iterable[tuple[str, Clip]], progress: Callable[[int], None] | None) -> Iterator[tuple[str, Clip]]:

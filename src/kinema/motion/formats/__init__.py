@@ -87,7 +87,12 @@ def guess(source: Path) -> str:
         if fitting is not None and (name not in CLAIMS or CLAIMS[name](files[fitting])):
             return name
     example = f"it holds files such as {min(names)}" if names else "it is empty"
-    raise UserError(f"{source}: no known format ({example}); name one of {', '.join(FORMATS)}")
+    if names == {source.name}:
+        example = "by its name"
+    raise UserError(
+        f"{source}: no known format ({example}); known are {', '.join(FORMATS)}: docs/formats.md tells how their files are named, "
+        "`kinema data build --format` takes a name, and `kinema pose` makes poses of a video"
+    )
 
 
 def claimed(file: Path) -> bool:
