@@ -11,9 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from kinema.data.sign_augment import BODY, LEFT, RIGHT, JitterParts, SwapHands, swapped
+from kinema.data.sign_augment import JitterParts, SwapHands, swapped
 from kinema.errors import UserError
-from kinema.motion.skeletons import SIGN49
+from kinema.motion.keypoints import SIGN49
+from kinema.motion.keypoints import SIGN49_BODY as BODY
+from kinema.motion.keypoints import SIGN49_LEFT as LEFT
+from kinema.motion.keypoints import SIGN49_RIGHT as RIGHT
 
 
 class Fixed:

@@ -330,7 +330,7 @@ def test_masas_shards_add_up(preset):
     model, data = build_method(shrunk("masa", preset)).eval(), signers(6)
 
     def found(clips, step):
-        signs = SignBatch.of(clips)
+        signs = SignBatch.of_positions(clips.positions)
         draws = step.uniform("mask.query", (len(signs), 3, model.config.frames))
         hidden = model.query_view(signs, motions(signs, model.config.motion), draws).hidden
         extra = 1 if model.config.regression == "l1" else 0  # the code counts joints, and one more

@@ -16,7 +16,7 @@ from kinema.motion.clip import Clip
 from kinema.motion.prepare import Preparation
 from kinema.motion.skeleton import Skeleton
 from kinema.motion.skeletons import HOLISTIC75, KINECT20, NTU25, SIGN49
-from kinema.recognition.classifier import Recogniser, guides, somebody
+from kinema.recognition.classifier import Recogniser, guides
 from kinema.recognition.masa_prepare import SignPreparation
 from kinema.recognition.recognize import BATCH, Label, Piece, Recognition, Stream, recognize
 
@@ -42,7 +42,7 @@ class Fake:
     def prepare(self, clip):
         """Without the steps of the preparation."""
         clip = self.converted(clip)
-        return clip if somebody(clip) else None
+        return clip if clip.somebody() else None
 
     def probabilities(self, clips):
         self.calls.append([clip.frames for clip in clips])

@@ -23,7 +23,7 @@ from kinema.motion.formats import dotpose, npz
 from kinema.motion.prepare import Preparation
 from kinema.motion.skeleton import Skeleton
 from kinema.motion.skeletons import HOLISTIC75, NTU25, SIGN49
-from kinema.recognition.classifier import Recogniser, somebody
+from kinema.recognition.classifier import Recogniser
 from kinema.recognition.protocols import Supervision
 from kinema.recognition.recognize import recognize
 from kinema.training.checkpoint import latest
@@ -46,7 +46,7 @@ class Fake:
 
     def prepare(self, clip):
         clip = self.converted(clip)
-        return clip if somebody(clip) else None
+        return clip if clip.somebody() else None
 
     def probabilities(self, clips):
         heights = np.array([clip.positions[..., 1][clip.positions[..., 1] != 0].mean() for clip in clips])

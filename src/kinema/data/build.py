@@ -19,7 +19,6 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
@@ -263,7 +262,7 @@ def _read_chunk(jobs: Sequence[Job], work: Path, i: int, read: Reader, strict: b
             raise
         names = [job.name] if len(found) == 1 else [f"{job.name}#{k}" for k in range(1, len(found) + 1)]
         for name, clip in zip(names, found, strict=True):
-            if _somebody(clip):
+            if clip.somebody():  # one without anybody says nothing to any method, and would stop the training on all others
                 # the file's name in the source, not a place on this machine
                 clips.append((name, clip.with_(source=job.name)))
                 continue
@@ -275,11 +274,6 @@ def _read_chunk(jobs: Sequence[Job], work: Path, i: int, read: Reader, strict: b
     if clips:
         Store.write(_part(work, i), clips, name="part", resolve=False)
     write_json(_bad_list(work, i), bad)
-
-
-def _somebody(clip: Clip) -> bool:
-    """Whether any joint is there. A clip without one says nothing to any method, and would stop the training on all others."""
-    return bool(np.any(clip.positions if clip.confidence is None else clip.confidence))
 
 
 def _joined(work: Path, parts: int) -> Iterator[tuple[str, Clip]]:

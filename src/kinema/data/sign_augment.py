@@ -12,11 +12,8 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from ..motion.skeletons import SIGN49
+from ..motion.keypoints import SIGN49, SIGN49_BODY, SIGN49_LEFT, SIGN49_RIGHT
 from .augment import Draws
-
-LEFT, RIGHT, BODY = slice(0, 21), slice(21, 42), slice(42, 49)
-"""Joints of `SIGN49`."""
 
 
 def _check(positions: Tensor, name: str) -> None:
@@ -45,12 +42,11 @@ class SwapHands:
 
 def swapped(positions: Tensor) -> Tensor:
     """`(B, T, 1, 49, 3)` -> the same shape, mirrored; twice is what it was."""
-    body = positions[..., BODY, :]
-    nose, left, right = body[..., :1, :], body[..., 1:4, :], body[..., 4:, :]
-    body = torch.cat([nose, right, left], -2)
-    x, y, confidence = body.unbind(-1)
-    body = torch.stack([torch.where(confidence > 0, 1 - x, x), y, confidence], -1)
-    return torch.cat([positions[..., RIGHT, :], positions[..., LEFT, :], body], -2)
+    order = torch.tensor(SIGN49.mirror()).to(positions.device, non_blocking=True)
+    turned = positions.index_select(-2, order)
+    x, _, confidence = turned[..., SIGN49_BODY, :].unbind(-1)
+    x.copy_(torch.where(confidence > 0, 1 - x, x))
+    return turned
 
 
 @dataclass(frozen=True)
@@ -74,9 +70,10 @@ class JitterParts:
         """`(B, T, 1, 49, 3)` -> the same shape."""
         _check(positions, "JitterParts")
         draws = step.uniform(self.purpose, (len(positions), 3, 5), -1, 1).to(positions)
-        # one row of draws for each joint of its part
-        counts = torch.tensor([part.stop - part.start for part in (LEFT, RIGHT, BODY)])
-        draws = draws.repeat_interleave(counts.to(positions.device), 1, output_size=len(SIGN49))[:, None, None]
+        # one row of draws for each joint of its part, without an index that a GPU would be waited for
+        sizes = [part.stop - part.start for part in (SIGN49_LEFT, SIGN49_RIGHT, SIGN49_BODY)]
+        each = [row.expand(-1, size, -1) for row, size in zip(draws.split(1, 1), sizes, strict=True)]
+        draws = torch.cat(each, 1)[:, None, None]
         cos, sin = (draws[..., 0] * self.angle).cos(), (draws[..., 0] * self.angle).sin()
         x, y, confidence = positions.unbind(-1)
         u, v = (x - 0.5) * (1 + self.stretch * draws[..., 1]), (y - 0.5) * (1 + self.stretch * draws[..., 2])

@@ -115,6 +115,11 @@ class Clip:
         """Duration."""
         return self.frames / self.fps
 
+    def somebody(self) -> bool:
+        """Whether any joint is there: not at zero and, where confidences are known, with one."""
+        there = (self.positions != 0).any(-1)
+        return bool((there if self.confidence is None else there & (self.confidence > 0)).any())
+
     def present(self) -> np.ndarray:
         """`(T, M)` bool: the person has a joint that is not zero in this frame."""
         return (self.positions != 0).any((2, 3))

@@ -224,6 +224,8 @@ HAND21 = _skeleton("hand21", _hand())
 """One hand, of a side that the clip's `meta` names under ``hand``."""
 SIGN49 = _skeleton("sign49", _HANDS + _ARMS)
 """What sign recognition uses: left hand 21, right hand 21, nose, and shoulder, elbow, wrist of the left and the right arm."""
+SIGN49_LEFT, SIGN49_RIGHT, SIGN49_BODY = slice(0, 21), slice(21, 42), slice(42, 49)
+"""Its hands and the rest of it, where joints are an axis."""
 
 KEYPOINTS = (COCO17, WHOLEBODY133, MEDIAPIPE33, HOLISTIC75, OPENPOSE137, HAND21, SIGN49)
 """All of them."""

@@ -29,7 +29,7 @@ from .heads import Classifier, HeadConfig
 from .masa_prepare import SignPreparation, check_signer, find_signer
 from .protocols import Score, Supervision, Task, by_clip, digest, evaluation_mode, percent, resident, shares, weights_digest
 from .recipes import Recipe, build_method, from_json, to_json
-from .run import CLASSIFIER, Trained, read_config
+from .run import CLASSIFIER, Trained, check_coordinates, read_config
 
 BATCH = 64
 """Clips that are tested at a time."""
@@ -183,14 +183,9 @@ class Recogniser:
             check_signer(clip.skeleton, clip.source or "clip")
             return find_signer(clip, self.recipe.preparation)
         clip = self.converted(clip)
-        if not somebody(clip):
+        if not clip.somebody():
             return None
-        found, expected = clip.positions.shape[-1], self.recipe.size.coordinates
-        if found != expected:
-            raise UserError(
-                f"{clip.source or 'clip'}: {found} coordinates a joint, but {self.folder} was trained on {expected}; "
-                "use a run of such clips"
-            )
+        check_coordinates(self.recipe, self.folder, clip)
         return self.recipe.prepare(clip)
 
     def converted(self, clip: Clip) -> Clip:
@@ -225,12 +220,6 @@ class Recogniser:
         if not clips:
             raise UserError("no clips to recognise")
         return logits_of(self.model, clips, self.recipe.supervision).softmax(1).cpu().numpy()
-
-
-def somebody(clip: Clip) -> bool:
-    """Whether any joint is there."""
-    there = (clip.positions != 0).any(-1)
-    return bool((there if clip.confidence is None else there & (clip.confidence > 0)).any())
 
 
 def guides(preparation: Preparation | SignPreparation, skeleton: Skeleton) -> list[str]:

@@ -170,7 +170,7 @@ class MASA(Encoder):
         """
         c = self.config
         if isinstance(batch, ClipBatch):
-            batch = SignBatch.of(batch)
+            batch = SignBatch.of_positions(batch.positions)
         if batch.frames > c.frames:
             raise ValueError(f"clips of {batch.frames} frames; expected at most {c.frames}")
         moving = motions(batch, c.motion)

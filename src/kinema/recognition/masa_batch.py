@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..data.batches import ClipBatch
+from ..motion.keypoints import SIGN49_BODY, SIGN49_LEFT, SIGN49_RIGHT
 from .masa_prepare import BODY, HAND
 
 JOINTS = 2 * HAND + BODY
-_SIDES = (slice(HAND, 2 * HAND), slice(HAND), slice(2 * HAND, JOINTS))
-"""Joints of `SIGN49` that are right hand, left hand and body."""
 
 
 class Parts(NamedTuple):
@@ -32,7 +30,6 @@ class SignBatch:
         right, left: `(B, T, 21, 2)` float32 coordinates of the hands, 0 to 1 within their boxes. body: `(B, T, 7, 2)`, within the image.
         right_confidence, left_confidence: `(B, T, 21)` float32. body_confidence: `(B, T, 7)`. Zero: the joint is not there.
         lengths: `(B,)` int64 frames of each clip before the padding.
-        label: `(B,)` int64 class, -1 unknown. index: `(B,)` int64 place in the sequence of clips that the source was made of.
     """
 
     right: Tensor
@@ -42,15 +39,9 @@ class SignBatch:
     left_confidence: Tensor
     body_confidence: Tensor
     lengths: Tensor
-    label: Tensor
-    index: Tensor
 
     def __len__(self) -> int:
         return len(self.lengths)
-
-    def to(self, device: torch.device | str) -> SignBatch:
-        """The same batch on another device."""
-        return SignBatch(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
 
     @property
     def frames(self) -> int:
@@ -73,15 +64,6 @@ class SignBatch:
         return torch.arange(self.frames, device=self.lengths.device) < self.lengths[:, None]
 
     @classmethod
-    def of(cls, batch: ClipBatch) -> SignBatch:
-        """Of clips that `prepare_clip` made, batched with their confidences: positions `(B, T, 1, 49, 3)`.
-
-        Raises:
-            ValueError: another shape.
-        """
-        return replace(cls.of_positions(batch.positions), label=batch.label, index=batch.index)
-
-    @classmethod
     def of_positions(cls, x: Tensor) -> SignBatch:
         """`(B, T, 1, 49, 3)`: x, y and confidence of `SIGN49`; a clip ends with its last frame in which a joint is there.
 
@@ -90,8 +72,8 @@ class SignBatch:
         """
         if x.ndim != 5 or x.shape[2:] != (1, JOINTS, 3):
             raise ValueError(f"positions {tuple(x.shape)}: expected (B, T, 1, {JOINTS}, 3), the last x, y and confidence")
-        b, t = x.shape[:2]
-        right, left, body = (x[:, :, 0, joints] for joints in _SIDES)
+        t = x.shape[1]
+        right, left, body = (x[:, :, 0, joints] for joints in (SIGN49_RIGHT, SIGN49_LEFT, SIGN49_BODY))
         places = torch.arange(1, t + 1, device=x.device)
         lengths = ((x[:, :, 0, :, 2] > 0).any(2) * places).amax(1).clamp(min=1)
         return cls(
@@ -102,6 +84,4 @@ class SignBatch:
             left_confidence=left[..., 2],
             body_confidence=body[..., 2],
             lengths=lengths,
-            label=torch.full_like(lengths, -1),
-            index=torch.arange(b, device=x.device),
         )

@@ -251,8 +251,12 @@ def check_clip(trained: Trained, clip: Clip) -> None:
             f"{origin}: {clip.skeleton.name} ({len(clip.skeleton)} joints), "
             f"but {trained.folder} was trained on {skeleton.name} ({len(skeleton)} joints); use a run of that skeleton"
         )
-    found, expected = clip.positions.shape[-1], trained.recipe.size.coordinates
+    check_coordinates(trained.recipe, trained.folder, clip)
+
+
+def check_coordinates(recipe: Recipe, folder: Path, clip: Clip) -> None:
+    """Raises UserError unless a clip has as many coordinates as the run in `folder`."""
+    found, expected = clip.positions.shape[-1], recipe.size.coordinates
     if found != expected:
-        raise UserError(
-            f"{origin}: {found} coordinates a joint, but {trained.folder} was trained on {expected}; use a run of such clips"
-        )
+        origin = clip.source or "the clip"
+        raise UserError(f"{origin}: {found} coordinates a joint, but {folder} was trained on {expected}; use a run of such clips")
