@@ -155,7 +155,7 @@ def train(
             also signs, for poses with hands; of masa also code, paper.
         split: train on the training clips of this split only; default: on all clips.
         seed: of every random draw.
-        epochs: instead of the preset's.
+        epochs: instead of the preset's, and of its most steps.
         batch_size: instead of the preset's.
         lr: learning rate instead of the preset's.
         precision: 32 or bf16, instead of the preset's.

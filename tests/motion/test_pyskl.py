@@ -185,6 +185,16 @@ def test_one_text_cannot_become_many_bytes():
         unpickle.load(program, "file.pkl")
 
 
+def test_one_list_cannot_become_many_dictionaries():
+    pairs = b"]\x94(" + b"".join(b"X\x04\x00\x00\x00%04dK\x01\x86" % i for i in range(2000)) + b"e0"
+    call = b"ccollections\nOrderedDict\nh\x00\x85Ra"
+    program = b"\x80\x04" + pairs + b"](" + b"e" + call * 50 + b"."
+    with pytest.raises(FormatError, match="again and again"):
+        unpickle.load(program, "file.pkl")
+    once = b"\x80\x04" + pairs + call[:-1] + b"."
+    assert len(unpickle.load(once, "file.pkl")) == 2000
+
+
 def test_steps_are_counted(monkeypatch):
     monkeypatch.setattr(unpickle, "MAX_STEPS", 10)
     with pytest.raises(FormatError, match="more than 10 steps"):

@@ -129,6 +129,15 @@ def test_the_library_reads_what_is_written(tmp_path: Path):
     np.testing.assert_array_equal(found.body.data.data[:, :, i], data[:, :, HOLISTIC75.index("right_index4")])
 
 
+def test_an_image_size_that_is_not_known_is_not_made_up(tmp_path: Path):
+    data, score = numbers(75)
+    clip = Clip(data, HOLISTIC75, 25, score, "pixels")
+    dotpose.write(clip, tmp_path / "a.pose")
+    (back,) = read_file(tmp_path / "a.pose")
+    assert (back.units, back.image_size) == ("pixels", None)
+    np.testing.assert_array_equal(back.positions, clip.positions)
+
+
 def test_what_cannot_be_written_is_told(tmp_path: Path):
     data, score = numbers(49)
     signer = Clip(data, SIGN49, 25, score, "pixels")
@@ -139,8 +148,9 @@ def test_what_cannot_be_written_is_told(tmp_path: Path):
         dotpose.write(Clip(np.zeros((1, 1, 33, 3), np.float32), MEDIAPIPE33), tmp_path / "b.pose")
     with pytest.raises(UserError, match="which hand"):
         dotpose.write(Clip(np.ones((1, 1, 21, 2), np.float32), HAND21, units="pixels"), tmp_path / "b.pose")
+    large = Clip(np.full((1, 1, 33, 2), 1e6, np.float32), MEDIAPIPE33, units="pixels", image_size=(2**20, 2**20))
     with pytest.raises(UserError, match="65535"):
-        dotpose.write(Clip(np.full((1, 1, 33, 2), 1e6, np.float32), MEDIAPIPE33, units="pixels"), tmp_path / "b.pose")
+        dotpose.write(large, tmp_path / "b.pose")
     with pytest.raises(UserError, match="not coco17"):
         dotpose.write(Clip(np.ones((1, 1, 17, 2), np.float32), COCO17, units="pixels"), tmp_path / "b.pose")
     assert [f.name for f in tmp_path.iterdir()] == ["a.pose"]

@@ -115,7 +115,7 @@ def evaluated(model: MASA, view: View, inputs: Arrays) -> dict[str, Tensor]:
         "gcn_left": net.embed.st_gcn_hand(view.coordinates.left),
         "gcn_body": net.embed.st_gcn_body(view.coordinates.body),
         "embed_q": net.embed(view),
-        "enc_mask_q": net.seen(view).float(),
+        "enc_mask_q": view.whole.float(),
         "enc_q": encoded.tokens,
         "hand_q": encoded.hands,
         "body_q": encoded.body,

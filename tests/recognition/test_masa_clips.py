@@ -12,7 +12,7 @@ from kinema.nn.residual import named_residual
 from kinema.recognition.heads import Classifier, PlainHead
 from kinema.recognition.masa import MASA, MASAConfig
 from kinema.recognition.masa_batch import SignBatch
-from kinema.recognition.masa_motion import motions
+from kinema.recognition.masa_motion import MotionConfig, motions
 from kinema.recognition.masa_network import View
 from kinema.training.method import Step
 
@@ -99,12 +99,37 @@ def test_one_hand_absent_collates_either_way_round():
     torch.testing.assert_close(model.encoder_q(views[0]).feature, model.encoder_q(views[1]).feature.flip(0))
 
 
-def test_padding_is_seen_as_published_or_not_at_all():
-    clip, encoders = parts(10), [small(replace(NETWORK, padding=padding)).eval().encoder_q for padding in (True, False)]
-    # the end of a clip sees a few frames of padding through the convolutions over time, so it is compared with a shorter padding
-    for encoder, other in zip(encoders, (20, 60), strict=True):
-        short, long = (encoder(View.of(collate([clip, parts(n, 1)]), 0.5)).feature[0] for n in (40, other))
-        assert torch.allclose(short, long, atol=1e-5) == (not encoder.config.padding)
+@pytest.mark.parametrize("hands", ["apart", "present"])
+@pytest.mark.parametrize("pool", ["attention", "average"])
+@pytest.mark.parametrize("mask_at", ["after_time", "before_time"])
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_padding_is_seen_as_published_or_not_at_all(hands, pool, mask_at, share):
+    for padding in (True, False) if hands == "apart" else (False,):
+        network = replace(NETWORK, padding=padding, hands=hands, pool=pool, mask_at=mask_at)
+        model = small(network, motion=MotionConfig(hide_key=share)).eval()
+        alone, padded = (collate([parts(10), *more]) for more in ([], [parts(40, 1)]))
+        draws = Step(0).uniform("mask.key", (2, 3, 300))
+        short, long = (model.encoder_k(model.key_view(batch, draws[: len(batch)])).feature[0] for batch in (alone, padded))
+        assert torch.allclose(short, long, atol=1e-5) == (not padding)
+
+
+def test_padding_that_is_not_seen_counts_in_no_statistics():
+    model = small(replace(NETWORK, padding=False)).train()
+    batch = collate([parts(10), parts(40, 1)])
+    before = model.encoder_q.embed.st_gcn_body.data_bn.running_mean.clone()
+    batch.body[0, 10:] = 1e3
+    model.encoder_q(View.of(batch, 0.5))
+    after = model.encoder_q.embed.st_gcn_body.data_bn.running_mean
+    assert not torch.equal(before, after)
+    assert after.abs().max() < 1
+
+
+@pytest.mark.parametrize(("by", "whole"), [("part", 0.125), ("frame", 0.5)])
+def test_of_the_key_parts_or_whole_frames_are_hidden(by, whole):
+    model, batch = small(motion=MotionConfig(hide_key_by=by)), batch_of(*[200] * 20)
+    view = model.key_view(batch, Step(0).uniform("mask.key", (20, 3, 300)))
+    assert all(hidden.float().mean() == 0.5 for hidden in view.hidden)
+    assert view.whole.float().mean().item() == pytest.approx(whole, abs=0.03 if by == "part" else 0)
 
 
 # as an encoder, and fine-tuned

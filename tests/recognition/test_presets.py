@@ -24,7 +24,9 @@ PUBLISHED = {
     "code": {
         "model": MASAConfig(
             network=SignNetworkConfig(**NETWORK, hidden="queries", padding=True, pool="attention"),
-            motion=MotionConfig(**MOTION, threshold=3.0, direction="positive", candidate="count", confident=0.5),
+            motion=MotionConfig(
+                **MOTION, threshold=3.0, direction="positive", candidate="count", confident=0.5, hide_key_by="part"
+            ),
             relu=True,
             regression="l1",
             queue=6912,
@@ -38,7 +40,7 @@ PUBLISHED = {
     "paper": {
         "model": MASAConfig(
             network=SignNetworkConfig(**NETWORK, hidden="skip", padding=False, pool="average"),
-            motion=MotionConfig(**MOTION, threshold=5.0, direction="both", candidate="share", confident=0.4),
+            motion=MotionConfig(**MOTION, threshold=5.0, direction="both", candidate="share", confident=0.4, hide_key_by="frame"),
             relu=False,
             regression="l2",
             queue=6144,
@@ -64,6 +66,24 @@ def test_masas_presets_are_those_published(preset):
     assert found.preparation.drop_last
     assert (found.preparation.longest, found.preparation.visible, found.preparation.least) == (150, 0.1, 10)
     assert (found.preparation.margin, found.preparation.arm, found.preparation.bottom) == (2.2, 0.8, 50)
+
+
+@pytest.mark.parametrize("preset", [*PUBLISHED, "small"])
+@pytest.mark.parametrize(
+    ("dataset", "changes"),
+    [
+        ("wlasl2000", {"drop_last": True}),
+        ("msasl100", {"drop_last": False}),
+        ("nmfs-csl", {"drop_last": False, "arm": 0.5}),
+        ("slr500", {"drop_last": True, "arm": 0.5, "bottom": None}),
+        ("fingerspelling", {"drop_last": True}),
+        (None, {"drop_last": True}),
+    ],
+)
+def test_each_data_set_is_prepared_as_published(preset, dataset, changes):
+    found = recipe("masa", preset, WHOLEBODY133, dataset).preparation
+    sure = {"code": 0.5, "paper": 0.4, "small": 0.5}[preset]
+    assert found == (SignPreparation() if preset == "small" else SignPreparation(confident=sure, **changes))
 
 
 @pytest.mark.parametrize("preset", PUBLISHED)

@@ -14,7 +14,7 @@ from kinema.data.batches import ClipBatch, ViewBatch
 from kinema.data.pieces import Window
 from kinema.data.sign_augment import JitterParts, SwapHands
 from kinema.errors import UserError
-from kinema.motion.skeletons import COCO17, KINECT20, NTU25, SBU15, SMPL22
+from kinema.motion.skeletons import COCO17, KINECT20, NTU25, SBU15, SIGN49, SMPL22
 from kinema.recognition.encoder import Encoder
 from kinema.recognition.masa import MASA
 from kinema.recognition.masa_batch import SignBatch
@@ -159,6 +159,22 @@ def test_unknown_names_are_refused():
     value["model"]["taau"] = 1
     with pytest.raises(UserError, match=r"config\.json: .*unknown: taau @ \$\.model"):
         from_json(value, "config.json")
+
+
+@pytest.mark.parametrize(
+    ("changes", "settings", "most"),
+    [
+        ({}, [], 450),
+        ({"epochs": 50}, [], None),
+        ({}, ["epochs=50"], None),
+        ({"epochs": 50}, ["most_steps=9"], 9),
+        ({}, ["most_steps=null"], None),
+    ],
+)
+def test_who_asks_for_a_length_gets_it(changes, settings, most):
+    assert changed(recipe("masa", "small", SIGN49), changes, settings).most_steps == most
+    with pytest.raises(UserError, match="most_steps 0: expected 1 or more"):
+        changed(recipe("masa", "small", SIGN49), {}, ["most_steps=0"])
 
 
 def test_set_changes_what_it_names():

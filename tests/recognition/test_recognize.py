@@ -1,7 +1,7 @@
 """From motions to labels: windows over a clip, what they are merged to, and a stream that never looks ahead."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +18,7 @@ from kinema.motion.skeleton import Skeleton
 from kinema.motion.skeletons import HOLISTIC75, KINECT20, NTU25, SIGN49
 from kinema.recognition.classifier import Recogniser, guides
 from kinema.recognition.masa_prepare import SignPreparation
+from kinema.recognition.presets import recipe
 from kinema.recognition.recognize import BATCH, Label, Piece, Recognition, Stream, recognize
 
 FPS = 10.0
@@ -44,12 +45,20 @@ class Fake:
         clip = self.converted(clip)
         return clip if clip.somebody() else None
 
+    def check_coordinates(self, clip):
+        if clip.positions.shape[-1] != 3:
+            raise UserError("made for 3 coordinates")
+
     def probabilities(self, clips):
         self.calls.append([clip.frames for clip in clips])
         heights = np.array([clip.positions[..., 1][clip.present()].mean() for clip in clips])
         logits = -8 * np.abs(heights[:, None] - np.arange(1, len(self.classes) + 1))
         shares = np.exp(logits - logits.max(1, keepdims=True))
         return (shares / shares.sum(1, keepdims=True)).astype(np.float32)
+
+
+def refuse(clip):
+    raise UserError("not this window")
 
 
 def motion(heights, confidence=None, **more):
@@ -180,7 +189,7 @@ def test_published_preparations_go_by_more_joints():
 
 def test_a_signer_is_who_has_a_hand_in_a_frame_that_is_looked_at():
     class Signs(Fake):
-        recipe = SimpleNamespace(preparation=SignPreparation.wlasl())
+        recipe = replace(recipe("masa", "small", SIGN49), preparation=SignPreparation.wlasl())
 
         prepare = Recogniser.prepare
 
@@ -343,15 +352,32 @@ def test_people_come_and_go_in_a_stream():
         ([[[1, 2, 1e300]]], None, "infinity"),
         ([[[1, 2, 3]]], [[2]], "confidence outside 0 to 1"),
         ([[[1, 2, 3]]], [1], "confidence"),
-        ([[[1, 2]]], None, "2 coordinates; those before had 3"),
+        ([[[1, 2]]], None, "made for 3 coordinates"),
     ],
 )
-def test_a_pose_that_is_refused_was_not_taken(positions, confidence, said):
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_pose_that_is_refused_was_not_taken(positions, confidence, said, before):
     stream = Stream(Fake(), skeleton=ONE, fps=FPS)
-    stream.push([[[1, 2, 3]]])
+    for _ in range(before):
+        stream.push([[[1, 2, 3]]])
     with pytest.raises(UserError, match=said):
         stream.push(positions, confidence)
-    assert stream.frames == 1
+    assert stream.frames == before
+
+
+def test_a_pose_whose_window_is_refused_was_not_taken(monkeypatch):
+    stream, other = (Stream(Fake(), skeleton=ONE, fps=FPS, window=0.4, hop=0.1) for _ in range(2))
+    heights = [1, 2, 3, 3, 2, 1]
+    said = [other.push([[[0, h, 0]]]) for h in heights]
+    fake = stream._recogniser
+    for i, height in enumerate(heights):
+        if i > 0:  # from the first answer on, each pose is refused once and comes again
+            with monkeypatch.context() as patch:
+                patch.setattr(fake, "prepare", refuse)
+                with pytest.raises(UserError, match="not this window"):
+                    stream.push([[[0, 9, 0]]])
+        assert stream.push([[[0, height, 0]]]) == said[i]
+    assert stream.frames == other.frames == 6
 
 
 def test_a_stream_that_cannot_be_taken_is_told_at_once():

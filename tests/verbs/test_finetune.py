@@ -87,6 +87,37 @@ def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(good, signed, tmp_pat
     assert whole["queue_ptr"].item() == 2 * 3 * 12 % 20
 
 
+def test_a_clip_in_which_nobody_is_left_stops_nothing(good, bad, signed, tmp_path):
+    def clips():
+        for i, entry in enumerate(signed.store.entries):
+            clip = signed.store.clip(i)
+            if i in (rows(signed, "train")[0], rows(signed, "test")[0]):
+                clip = clip.with_(confidence=np.zeros_like(clip.confidence), source="nobody.pose")
+            yield entry.id, clip
+
+    store = Store.write(tmp_path / "store", clips(), name="some-signs", classes=signed.store.classes)
+    data = ("--data", tmp_path / "store", "--split", "signer")
+    good(*[tmp_path / "store" if a == signed.folder / "store" else a for a in signed.train], "--out", tmp_path / "run")
+    good("finetune", tmp_path / "run", *data, "--epochs", 1, *signed.tune[2:], "--out", tmp_path / "c")
+    found = json.loads((tmp_path / "c" / "metrics.json").read_text())
+    assert sum(c["clips"] for c in found["classes"]) == len(rows(signed, "test")), "it counts as a clip"
+    said = bad("embed", tmp_path / "run", tmp_path / "store", "--out", tmp_path / "f.npz")
+    assert said.count("nobody.pose") == 1
+    assert "nobody is in any of its" in said
+    assert len(store) == len(signed.store)
+
+
+def test_a_training_has_most_steps_unless_a_length_is_asked_for(good, signed, tmp_path):
+    plain = [a for i, a in enumerate(signed.train) if a != "--epochs" and signed.train[i - 1] != "--epochs"]
+    said = good(*plain, "--set", "most_steps=4", "--out", tmp_path / "run")
+    assert "finished after 4 steps, the most of this recipe (--epochs 30 for all)" in said
+    assert "unfinished" not in good("embed", tmp_path / "run", signed.folder / "store", "--out", tmp_path / "f.npz")
+    run = open_run(tmp_path / "run")
+    assert (run.recipe.most_steps, run.recipe.epochs) == (4, 4 / 3)
+    good(*plain, "--set", "most_steps=4", "--out", tmp_path / "run", "--resume")
+    assert "finished after 9 steps;" in good(*plain, "--epochs", 3, "--out", tmp_path / "longer")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("hands", ["apart", "present"])
 def test_two_processes_share_batch_statistics_queues_and_momentum(signed, tmp_path, hands):
@@ -405,6 +436,15 @@ def test_the_authors_checkpoint_is_imported_and_embeds(good, signed, tiny, tmp_p
         expected = tiny.tokens(torch.from_numpy(with_confidence(ready))[None])[0, 0, 0, 0].numpy()
     with np.load(tmp_path / "f.npz") as found:
         np.testing.assert_allclose(found["features"][3], expected, atol=1e-5)
+
+
+def test_a_queue_of_any_length_is_imported(good, tiny, tmp_path):
+    state = {**tiny.state_dict(), "queue": torch.nn.functional.normalize(torch.randn(4, 33), dim=0)}
+    torch.save({"state_dict": state}, tmp_path / "x.pth")
+    good("import-weights", "masa", tmp_path / "x.pth", "--preset", "tiny", "--skeleton", "sign49", "--out", tmp_path / "run")
+    run = open_run(tmp_path / "run")
+    assert run.recipe.model.queue == 33
+    assert torch.equal(run.encoder().queue, state["queue"])
 
 
 def test_another_network_of_the_authors_is_refused(bad, tiny, tmp_path):

@@ -35,7 +35,9 @@ class PreparedClips(Sequence[Clip]):
         if isinstance(i, slice):
             return PreparedClips(self.store, self.prepare, self.rows[i])
         row = int(self.rows[i])
+        clip = self.store.clip(row)
         try:
-            return self.prepare(self.store.clip(row))
+            return self.prepare(clip)
         except UserError as error:
-            raise UserError(f"{self.store.entries[row].id}: {error}") from error
+            problem = str(error).removeprefix(f"{clip.source}: ")  # the id says where it is
+            raise UserError(f"{self.store.entries[row].id}: {problem}") from error

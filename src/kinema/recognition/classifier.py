@@ -26,7 +26,7 @@ from ..training.fit import fit
 from ..training.stage import Stage
 from .encoder import Encoder
 from .heads import Classifier, HeadConfig
-from .masa_prepare import SignPreparation, check_signer, find_signer
+from .masa_prepare import SignPreparation, check_signer
 from .protocols import Score, Supervision, Task, by_clip, digest, evaluation_mode, percent, resident, shares, weights_digest
 from .recipes import Recipe, build_method, from_json, to_json
 from .run import CLASSIFIER, Trained, check_coordinates, read_config
@@ -179,14 +179,20 @@ class Recogniser:
             UserError: it cannot be converted or prepared, or has other units or another number of coordinates; or it is of a signer
                 without hands or not in pixels.
         """
-        if isinstance(self.recipe.preparation, SignPreparation):
+        if self.recipe.signs:
             check_signer(clip.skeleton, clip.source or "clip")
-            return find_signer(clip, self.recipe.preparation)
+            prepared = self.recipe.prepare(clip)
+            return prepared if prepared.somebody() else None
         clip = self.converted(clip)
         if not clip.somebody():
             return None
-        check_coordinates(self.recipe, self.folder, clip)
+        self.check_coordinates(clip)
         return self.recipe.prepare(clip)
+
+    def check_coordinates(self, clip: Clip) -> None:
+        """Raises UserError unless a clip has as many coordinates as the run was trained on; of a signer the first two are taken."""
+        if not self.recipe.signs:
+            check_coordinates(self.recipe, self.folder, clip)
 
     def converted(self, clip: Clip) -> Clip:
         """A clip, not of signs, with the joints of the run, found by their names.

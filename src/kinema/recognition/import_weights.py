@@ -7,6 +7,8 @@ import pickle
 import re
 import warnings
 import zipfile
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from ..errors import CheckpointError, UserError
 from ..files import atomic_folder, write_json
 from ..motion.skeleton import Skeleton
 from ..training.checkpoint import load_model
-from .masa import from_authors
+from .masa import MASAConfig, from_authors
 from .presets import recipe
 from .recipes import build_method, to_json
 
@@ -75,6 +77,13 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
     return {k.removeprefix("module."): v.detach().contiguous().clone() for k, v in content.items()}
 
 
+def _with_queue(model: MASAConfig, weights: Mapping[str, Tensor]) -> MASAConfig:
+    """With the length of the file's queue, which the released script, its options and its class each give differently."""
+    queue = weights.get("queue")
+    length = queue.shape[1] if queue is not None and queue.ndim == 2 else 0
+    return replace(model, queue=length) if length else model
+
+
 def _refuse_bomb(path: Path) -> None:
     """Raises CheckpointError if the archive says that it unpacks to more than `MAX_BYTES`."""
     try:
@@ -99,8 +108,9 @@ def import_weights(method: str, preset: str, path: Path, folder: Path, skeleton:
     if Path(folder).exists():
         raise UserError(f"{folder}: exists already; choose another --out")
     weights = read_foreign(path)
-    if method == "masa":
+    if isinstance(chosen.model, MASAConfig):
         weights = from_authors(weights)
+        chosen = replace(chosen, model=_with_queue(chosen.model, weights))
     if any(k.startswith("head.") for k in weights):
         raise CheckpointError(
             f"{path}: a fine-tuned or probed classifier (it has head.*); import the pre-training checkpoint instead"

@@ -1,7 +1,8 @@
 """MASA: Motion-aware Masked Autoencoder with Semantic Alignment for Sign Language Recognition (Zhao et al., TCSVT 2024).
 
 Two views of a signing person: the query does not see nine tenths of the frames in which a part moves, and predicts how far its joints
-move there; the key, a random half of all frames hidden, is what the query's pooled feature must find again among past keys (MoCo, as CMD).
+move there; the key, a random half of each part's frames hidden, is what the query's pooled feature must find again among past keys (MoCo, as
+CMD).
 
 The released code and the paper differ; `MASAConfig.code()` is the code and `MASAConfig.paper()` the paper, and every difference is an option.
 Parameter names are the authors'; what their checkpoints hold but none of their code uses is listed in `UNUSED` and left out by
@@ -145,8 +146,10 @@ class MASA(Encoder):
         return View.of(batch, self.config.motion.confident, hidden)
 
     def key_view(self, batch: SignBatch, draws: Tensor) -> View:
-        """Any frames are hidden; `draws` `(B, 3, T)` or longer."""
+        """Any frames are hidden, of each part or whole; `draws` `(B, 3, T)` or longer."""
         real = batch.real
+        if self.config.motion.hide_key_by == "frame":
+            draws = draws[:, :1].expand_as(draws)
         hidden = hide_parts(Parts(real, real, real), self.config.motion.hide_key, draws)
         return View.of(batch, self.config.motion.confident, hidden)
 

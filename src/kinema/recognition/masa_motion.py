@@ -26,7 +26,8 @@ class MotionConfig:
         share: see `candidate`.
         target: what is predicted: ``motion``; or ``position``, pixels of the frame itself (no part of MASA, likewise).
         confident: a joint is confident above this.
-        hide: share of the candidates that the query does not see. hide_key: share of all frames that the key does not see.
+        hide: share of the candidates that the query does not see. hide_key: share of all frames that are hidden from the key: of each
+            ``part`` other ones, so that it sees an eighth of the frames whole; or whole frames (``frame``).
     """
 
     stride: int = 3
@@ -38,6 +39,7 @@ class MotionConfig:
     confident: float = 0.5
     hide: float = 0.9
     hide_key: float = 0.5
+    hide_key_by: Literal["part", "frame"] = "part"
 
     def __post_init__(self) -> None:
         if self.stride < 1 or not self.threshold >= 0:
@@ -49,7 +51,7 @@ class MotionConfig:
     @classmethod
     def paper(cls) -> MotionConfig:
         """As the paper has it."""
-        return cls(threshold=5.0, direction="both", candidate="share", confident=0.4)
+        return cls(threshold=5.0, direction="both", candidate="share", confident=0.4, hide_key_by="frame")
 
 
 @dataclass(frozen=True, eq=False)

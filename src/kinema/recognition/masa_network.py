@@ -34,11 +34,11 @@ class SignNetworkConfig:
             ``before_time``.
         hidden: frames with a hidden part are ``queries`` that no frame sees; or they ``skip`` the transformer, as the paper says (what
             leaves it in their place is what would have entered it).
-        padding: whether padding is seen, by the encoder and by the pooling of bodies.
+        padding: whether padding is seen: by graphs and their batch norms, by the transformer and by the pooling of bodies. Where it is not,
+            what a clip gives does not depend on what it is batched with; but to find the frames that are there a GPU is waited for.
         hands: ``apart``: the right hands, then the left ones, with batch statistics of their own, as published; where one hand is mostly
             absent, the running statistics then suit neither. ``present``: both together, and graphs and batch norms see but the frames in
-            which a hand is there, and no padding; so what a clip gives does not depend on what it is batched with. To count these frames
-            a GPU is waited for twice each time a view is encoded.
+            which a hand is there (and no padding).
         pool: ``attention`` or ``average``. The body's attention sees hidden frames too, an average does not.
     """
 
@@ -159,9 +159,12 @@ class PostNormTransformer(nn.Module):
         self.blocks = nn.ModuleList(PostNormBlock(width, heads, mlp, dropout, residual, i) for i in range(depth))
         self.last = None if residual == "postnorm" else Norm(width)
 
-    def forward(self, x: Tensor, seen: Tensor) -> Tensor:
-        """`seen`: `(B, T)` bool, which frames others may look at."""
-        bias = torch.where(seen, 0.0, FAR)[:, None, None]
+    def forward(self, x: Tensor, seen: Tensor, counted: Tensor | None = None) -> Tensor:
+        """`seen`: `(B, T)` bool, which frames others may look at; where there is none, at all that are `counted` `(B, T)` (None: all)."""
+        bias = torch.where(seen, 0.0, FAR)
+        if counted is not None:
+            bias = bias.masked_fill(~counted, 2 * FAR)
+        bias = bias[:, None, None]
         x = enter(self.residual, self.norm(x))
         for block in self.blocks:
             x = block(x, bias)
@@ -207,12 +210,13 @@ class PartEmbedding(nn.Module):
                 shown = both
             y = self.part(self.st_gcn_hand, torch.cat([x.right, x.left]), hands, shown, both)
             return torch.cat([*y.chunk(2), self.part(self.st_gcn_body, x.body, body, real, real)], 2)
+        real = None if self.config.padding else There.of(view.real)
         # one after the other: each hand has batch statistics of its own, and moves the running ones
         return torch.cat(
             [
-                self.part(self.st_gcn_hand, x.right, right),
-                self.part(self.st_gcn_hand, x.left, left),
-                self.part(self.st_gcn_body, x.body, body),
+                self.part(self.st_gcn_hand, x.right, right, real, real),
+                self.part(self.st_gcn_hand, x.left, left, real, real),
+                self.part(self.st_gcn_body, x.body, body, real, real),
             ],
             2,
         )
@@ -287,14 +291,10 @@ class SignEncoder(nn.Module):
             if parameter.ndim > 1 and not name.startswith("proj.fc."):
                 nn.init.xavier_uniform_(parameter)
 
-    def seen(self, view: View) -> Tensor:
-        """`(B, T)` bool: the frames that frames look at."""
-        return view.whole if self.config.padding else view.whole & view.real
-
     def forward(self, view: View) -> Encoded:
         """Encodes; the head is `proj`, called with the pooled vectors."""
         x = self.embed(view)
-        y = self.GCN_Tran(x, self.seen(view))
+        y = self.GCN_Tran(x, view.whole, None if self.config.padding else view.real)
         if self.config.hidden == "skip" and view.hidden is not None:
             y = torch.where(view.whole[..., None], y, x)
         return Encoded(y, *self.proj.pool(y, view))

@@ -7,7 +7,7 @@ keeps all its frames (the published code breaks), and a box without width is no 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -84,6 +84,12 @@ class SignPreparation:
         """As published for SLR500, whose code intends `confident` 0.4 but runs with 0.5."""
         return cls(arm=0.5, bottom=None, drop_last=True)
 
+    def of(self, dataset: str | None) -> SignPreparation:
+        """As published for a data set of `data.datasets`, but for `confident`; itself for one of which nothing is published."""
+        published = {"wlasl": self.wlasl, "msasl": self.msasl, "nmfs-csl": self.nmfs, "slr500": self.slr500}
+        known = next((make for name, make in published.items() if (dataset or "").startswith(name)), None)
+        return self if known is None else replace(known(), confident=self.confident)
+
 
 @dataclass(frozen=True, eq=False)
 class SignParts:
@@ -131,24 +137,12 @@ def check_signer(skeleton: Skeleton, origin: object) -> None:
 def prepare_clip(clip: Clip, preparation: SignPreparation) -> Clip:
     """The parts of a clip's first person as a clip: `(T', 1, 49, 2)` of `SIGN49`, normalised, with confidences.
 
-    Raises:
-        UserError: see `prepare_sign`; or nobody is in it.
-    """
-    found = find_signer(clip, preparation)
-    if found is None:
-        raise UserError(f"{clip.source or 'clip'}: nobody is in any of its {clip.frames} frames")
-    return found
-
-
-def find_signer(clip: Clip, preparation: SignPreparation) -> Clip | None:
-    """As `prepare_clip`; None where nobody is in the clip.
+    Where nobody is, joints are absent, zero with confidence 0 (ask `Clip.somebody`): one such clip must not stop a training on all others.
 
     Raises:
         UserError: see `prepare_sign`.
     """
     parts = prepare_sign(clip, preparation)
-    if not (parts.confidence > 0).any():
-        return None
     return Clip(
         parts.coordinates[:, None],
         SIGN49,

@@ -16,7 +16,7 @@ from ..motion.clip import Clip
 from ..training.method import generator
 from . import protocols
 from .mamp import MAMP
-from .run import Trained, check_clip
+from .run import Trained, check_clip, prepared_query
 
 
 def embed(trained: Trained, clips: Sequence[Clip], *, device: str = "cpu", pooling: protocols.Pooling | None = None) -> np.ndarray:
@@ -29,7 +29,7 @@ def embed(trained: Trained, clips: Sequence[Clip], *, device: str = "cpu", pooli
         raise UserError("no clips to embed")
     for clip in clips:
         check_clip(trained, clip)
-    prepared = [trained.recipe.prepare(clip) for clip in clips]
+    prepared = [prepared_query(trained, clip) for clip in clips]
     return trained.features(trained.encoder().to(device), prepared, pooling=pooling)
 
 

@@ -201,8 +201,8 @@ def _masa(preset: str, model: MASAConfig, optimiser: Optimiser, schedule: Schedu
 def masa_code(skeleton: Skeleton) -> Recipe:
     """MASA as released: AdamW 1e-4 with decay 0.03, 400 epochs, halved at 120, 220, 320 and 370; a batch of 64 clips.
 
-    Preparation is that of WLASL; for MSASL ``--set preparation.drop_last=false``, for others see `SignPreparation`. The script gives 64
-    clips to each of eight processes, which its queue of 6,912 does not take; ours does (``--batch-size 512``).
+    Preparation is that of the data set (`SignPreparation.of`), of another than the four that of WLASL. The script gives 64 clips to each
+    of eight processes, which its queue of 6,912 does not take; ours does (``--batch-size 512``).
     """
     optimiser = Optimiser(lr=1e-4, weight_decay=0.03, betas=(0.9, 0.999))
     schedule = Schedule("step", warmup=20, milestones=(120, 220, 320, 370), gamma=0.5)
@@ -216,7 +216,7 @@ def masa_paper(skeleton: Skeleton) -> Recipe:
 
 
 def masa_small(skeleton: Skeleton) -> Recipe:
-    """MASA for a small set on two CPU cores: 48 numbers a part, 2 + 1 blocks, a queue of 256, padding not seen.
+    """MASA for a small set on two CPU cores: 48 numbers a part, 2 + 1 blocks, a queue of 256, padding not seen, at most 450 steps.
 
     In so few steps the published weight of InfoNCE, 0.05 beside a motion loss of some hundred, teaches nothing: 200 was chosen on
     validation clips. So were 60 epochs for a classifier with hands that change places, turn and stretch: without them it is no better
@@ -231,6 +231,7 @@ def masa_small(skeleton: Skeleton) -> Recipe:
         preparation=SignPreparation(),
         batch_size=32,
         epochs=30,
+        most_steps=450,
         precision="bf16",
         supervision=Supervision(
             precision="bf16",
@@ -289,8 +290,8 @@ PRESETS: dict[str, dict[str, Callable[[Skeleton], Recipe]]] = {
 """Method -> preset -> recipe of a skeleton."""
 
 
-def recipe(method: str, preset: str, skeleton: Skeleton) -> Recipe:
-    """The recipe of a preset for data with this skeleton.
+def recipe(method: str, preset: str, skeleton: Skeleton, dataset: str | None = None) -> Recipe:
+    """The recipe of a preset for data with this skeleton. Of `dataset`, a name in `data.datasets`, published presets know the preparation.
 
     Raises:
         UserError: an unknown method or preset, or a skeleton that the preset is not made for.
@@ -299,4 +300,7 @@ def recipe(method: str, preset: str, skeleton: Skeleton) -> Recipe:
         raise unknown("method", method, PRESETS)
     if preset not in PRESETS[method]:
         raise unknown(f"preset of {method}", preset, PRESETS[method])
-    return PRESETS[method][preset](skeleton)
+    made = PRESETS[method][preset](skeleton)
+    if preset in ("code", "paper") and isinstance(made.preparation, SignPreparation):
+        return replace(made, preparation=made.preparation.of(dataset))
+    return made

@@ -47,6 +47,8 @@ class Recipe:
         preparation: what happens to clips first: to skeletons, or (`SignPreparation`) to the hands and the body of a signer.
         crop, augment: of training clips; MASA takes a `Window` of frames as they are, the others a `Crop` that is resized.
         batch_size: clips of one optimiser step. epochs: passes over the training split.
+        most_steps: a training of more steps ends there, and its schedule too, so that it lasts no longer on a larger set; None: whatever
+            the epochs are.
         optimiser, schedule: how it learns. ema: decay of averaged weights, or None.
         accumulate: parts of a batch; None: as memory asks, see `parts`.
         precision: ``32`` or ``bf16``. compile: torch.compile the loss.
@@ -62,6 +64,7 @@ class Recipe:
     augment: tuple[Augmentations, ...] = (Rotate(0.3),)
     batch_size: int = 128
     epochs: float = 400
+    most_steps: int | None = None
     optimiser: Optimiser = field(default_factory=Optimiser)
     schedule: Schedule = field(default_factory=lambda: Schedule("cosine", warmup=20, final=0.5))
     accumulate: int | None = None
@@ -86,6 +89,8 @@ class Recipe:
             raise UserError(
                 f"{path}.drop_path {network.drop_path}: pre-training drops no paths, set 0; supervision.drop_path is for fine-tuning"
             )
+        if self.most_steps is not None and self.most_steps < 1:
+            raise UserError(f"most_steps {self.most_steps}: expected 1 or more, or null")
         if not 0 <= self.probe_views <= 100:
             raise UserError(f"probe_views {self.probe_views}: expected 0 to 100")
         for name, learning in (("", self), ("supervision.", self.supervision)):
@@ -99,10 +104,10 @@ class Recipe:
                 raise UserError(f"{name}optimiser.weight_decay {learning.optimiser.weight_decay}: expected 0 or more")
 
     def prepare(self, clip: Clip) -> Clip:
-        """A clip as it was read -> as the network sees it.
+        """A clip as it was read -> as the network sees it; of a signer it may be left with nobody (`Clip.somebody`).
 
         Raises:
-            UserError: nobody is in it, or it lacks what a step needs.
+            UserError: it lacks what a step needs.
         """
         if isinstance(self.preparation, SignPreparation):
             return prepare_clip(clip, self.preparation)

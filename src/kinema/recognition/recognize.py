@@ -250,16 +250,22 @@ class Stream:
                 was not taken.
         """
         pose = self._pose(positions, confidence)
+        coordinates = self._coordinates
         if pose is not self._empty:
             coordinates = pose.positions.shape[-1]
+            self._recogniser.check_coordinates(pose)  # now, not when an answer is due
             if self._coordinates not in (None, coordinates):
                 raise UserError(f"positions of {coordinates} coordinates; those before had {self._coordinates}")
-            self._coordinates = coordinates
-        self._kept.append(pose)
-        self.frames += 1
-        if self.frames < self.first or (self.frames - self.first) % self.hop:
-            return None
-        clip = self._clip()
+        kept = deque([*self._kept, pose], maxlen=self.window)
+        answer = None
+        if self.frames + 1 >= self.first and (self.frames + 1 - self.first) % self.hop == 0:
+            answer = self._answer(kept)
+        self._kept, self._coordinates, self.frames = kept, coordinates, self.frames + 1  # nothing has refused it
+        return answer
+
+    def _answer(self, kept: deque[Clip]) -> tuple[Label, ...]:
+        """What a window of poses is taken for."""
+        clip = self._clip(kept)
         prepared = None if clip is None else self._recogniser.prepare(clip)
         if prepared is None:
             return ()
@@ -275,16 +281,16 @@ class Stream:
         sure = None if confidence is None else _numbers(confidence, "confidence")[None]
         return self._empty.with_(positions=values[None], confidence=sure)
 
-    def _clip(self) -> Clip | None:
+    def _clip(self, kept: deque[Clip]) -> Clip | None:
         """The window; None if it holds no pose at all. Poses without a confidence have 1 wherever another one has some."""
-        poses = [pose for pose in self._kept if pose is not self._empty]
+        poses = [pose for pose in kept if pose is not self._empty]
         if not poses:
             return None
         people, coordinates = max(pose.people for pose in poses), poses[-1].positions.shape[-1]
         joints = len(self._empty.skeleton)
-        positions = np.zeros((len(self._kept), people, joints, coordinates), np.float32)
+        positions = np.zeros((len(kept), people, joints, coordinates), np.float32)
         confidence = np.zeros(positions.shape[:3], np.float32)
-        for frame, pose in enumerate(self._kept):
+        for frame, pose in enumerate(kept):
             if pose is not self._empty:
                 positions[frame, : pose.people] = pose.positions[0]
                 known = (pose.positions[0] != 0).any(-1) if pose.confidence is None else pose.confidence[0]

@@ -30,7 +30,7 @@ from ..motion.clip import Clip
 from . import protocols
 from .encoder import Encoder
 from .recipes import to_json
-from .run import Trained, check_clip, check_fits
+from .run import Trained, check_clip, check_fits, prepared_query
 
 FOLDER = "retrieval"
 SEAL = "key:sha256"
@@ -93,7 +93,7 @@ def retrieve(
         raise UserError(f"top {top}: expected 1 or more")
     check_fits(trained, store)
     check_clip(trained, query)
-    prepared = trained.recipe.prepare(query)
+    prepared = prepared_query(trained, query)
     searched = np.arange(len(store)) if rows is None else np.asarray(rows, np.int64)
     own = same(query, store)
     others = searched[~np.isin(searched, own)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,8 @@ def pretrain(
         pairs=method.pairs,
         confidence=method.confidence,
     )
+    if recipe.most_steps is not None:
+        recipe = replace(recipe, epochs=min(recipe.epochs, recipe.most_steps / source.steps_per_epoch))
     stage = Stage(
         "pretrain",
         method,
@@ -252,6 +254,18 @@ def check_clip(trained: Trained, clip: Clip) -> None:
             f"but {trained.folder} was trained on {skeleton.name} ({len(skeleton)} joints); use a run of that skeleton"
         )
     check_coordinates(trained.recipe, trained.folder, clip)
+
+
+def prepared_query(trained: Trained, clip: Clip) -> Clip:
+    """A clip that somebody asks about, as the network sees it.
+
+    Raises:
+        UserError: nobody is in it, or it lacks what the preparation needs.
+    """
+    prepared = trained.recipe.prepare(clip)
+    if not prepared.somebody():
+        raise UserError(f"{clip.source or 'clip'}: nobody is in any of its {clip.frames} frames")
+    return prepared
 
 
 def check_coordinates(recipe: Recipe, folder: Path, clip: Clip) -> None:

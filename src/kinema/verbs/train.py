@@ -28,6 +28,9 @@ def changed(base: Recipe, changes: Mapping[str, Any], settings: Sequence[str]) -
     """
     value = to_json(base)
     pairs = list(changes.items())
+    # who asks for a length gets it
+    if "epochs" in changes or any(setting.partition("=")[0].strip() == "epochs" for setting in settings):
+        pairs.insert(0, ("most_steps", None))
     for setting in settings:
         path, sign, text = setting.partition("=")
         if not sign:
@@ -109,7 +112,7 @@ def train(
     if (out / INDEX).exists():
         raise UserError(f"{out}: holds a store, a run folder is another; choose another --out")
     store = Store.open(data)
-    chosen = changed(recipe(method, preset, store.skeleton), changes, settings)
+    chosen = changed(recipe(method, preset, store.skeleton, store.dataset), changes, settings)
     result = pretrain(
         store,
         chosen,
@@ -125,7 +128,8 @@ def train(
         tensorboard=tensorboard,
     )
     if result.finished:
-        print(f"{out}: finished after {result.step} steps; measure it with `kinema evaluate {out} --data {data} --split ...`")
+        most = f", the most of this recipe (--epochs {chosen.epochs:g} for all)" if result.step == chosen.most_steps else ""
+        print(f"{out}: finished after {result.step} steps{most}; measure it with `kinema evaluate {out} --data {data} --split ...`")
     else:
         print(f"{out}: stopped after {result.step} steps; the same command with --resume goes on")
 

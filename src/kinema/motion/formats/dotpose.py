@@ -7,7 +7,6 @@ what order. The library trusts what a header says about sizes; here they are com
 # pyright: reportMissingTypeStubs=false
 from __future__ import annotations
 
-import math
 import re
 import struct
 from pathlib import Path, PurePosixPath
@@ -197,6 +196,7 @@ def _frame_by_frame(content: bytes, start: int, header: PoseHeader, origin: str)
 def write(clip: Clip, path: Path) -> None:
     """Writes a 2-D clip as ``.pose`` 0.2, atomically; `read` gives back its positions, confidence, fps, size and hand.
 
+    An image size that the clip does not know is 0 x 0 in the file: one that is guessed from joints would cut hands out at the wrong scale.
     What else a clip knows (label, captions, ...) the format cannot hold. Without a confidence, joints that are not zero get 1.
 
     Raises:
@@ -210,7 +210,7 @@ def write(clip: Clip, path: Path) -> None:
     side = clip.meta.get("hand")
     if clip.skeleton == HAND21 and side not in ("left", "right"):
         raise UserError(f"{path}: which hand is it? The clip's meta must say hand: left or right")
-    width, height = clip.image_size or (math.ceil(max(float(clip.positions[..., axis].max()), 0)) for axis in (0, 1))
+    width, height = clip.image_size or (0, 0)
     if max(width, height) > 0xFFFF:
         raise UserError(f"{path}: an image of {width} x {height}; a .pose file holds at most 65535 x 65535: scale the clip first")
     components, order = _components(clip.skeleton, str(side))

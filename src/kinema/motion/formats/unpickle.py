@@ -22,7 +22,11 @@ from ...errors import FormatError
 MAX_PICKLE = 4 * 2**30
 """Largest pickle read, bytes."""
 MAX_STEPS = 40_000_000
-"""Longest program, steps; each makes at most one small object or takes its bytes from the file. NTU-120 needs about 10 million."""
+"""Longest program, steps. NTU-120 needs about 10 million."""
+PAIR = 4
+"""What a pair of a dictionary that is made by a call counts for, bytes: it takes more in the file, unless the file makes it anew from memory.
+
+Every other step makes at most one small object or takes its bytes from the file."""
 MAX_PROTOCOL = 5
 
 _DTYPE = re.compile(r"[<>|=]?(?:[iuf][1248]|b1)")
@@ -100,7 +104,7 @@ def _run(data: bytes) -> Any:
         if marks and len(stack) < marks[-1]:
             raise ValueError("stack underflow")
         if built > 2 * len(data):  # bytes spelt as text are counted twice, once as the array over them
-            raise _RefusedError("the same bytes are made into arrays again and again")
+            raise _RefusedError("the same bytes are made into values again and again")
         if name in _PLAIN:
             stack.append(_CONSTANT[name] if name in _CONSTANT else bytes(argument) if name == "BYTEARRAY8" else argument)
         elif name == "MEMOIZE":
@@ -164,6 +168,8 @@ def _size(value: Any) -> int:
     """Bytes that a call has made."""
     if isinstance(value, _ArrayBox) and value.value is not None:
         return value.value.nbytes
+    if isinstance(value, dict):
+        return PAIR * len(cast("dict[str, Any]", value))
     return len(value) if isinstance(value, bytes) else 0
 
 
