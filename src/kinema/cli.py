@@ -303,6 +303,7 @@ def recognize(
     window: float | None = None,
     hop: float | None = None,
     person: int | None = None,
+    image_size: str | None = None,
     out: Path | None = None,
     json: bool = False,
     live: bool = False,
@@ -320,6 +321,7 @@ def recognize(
         window: seconds that are looked at at once; default: all, or of a long file as much as the classifier was trained on.
         hop: seconds from one window to the next; default: a quarter of the window, and live 1/8 s.
         person: look at this person of the file alone, from 0.
+        image_size: width x height of the image in pixels, such as 640x480, where a run for signs needs it and the file does not say.
         out: draw the classes over time to this .png; default: beside where you are, named after the file, if it is long.
         json: print JSON alone, and draw only with --out.
         live: read poses from standard input, one JSON object a line, and print a line of JSON for each answer: docs/recognize.md.
@@ -327,7 +329,7 @@ def recognize(
     """
     from .verbs import recognize as recognize_verb
 
-    recognize_verb.recognize(file, run, clip, top, window, hop, person, out, json, live, accelerator)
+    recognize_verb.recognize(file, run, clip, top, window, hop, person, image_size, out, json, live, accelerator)
 
 
 @verb("import-weights")

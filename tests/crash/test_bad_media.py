@@ -282,12 +282,13 @@ HOSTILE = {
         claims(1, letters="XY" + "Z" * 60_000 + "C", body=text("NOSE")) + struct.pack("<fIH", 25, 2**31, 1),
         "and 0 follow",
     ),
-    "no rate": (one(20, 20, 30, 30, 1, 1, fps=0.0), "fps 0.0; expected a number above 0"),
+    "no rate": (one(20, 20, 30, 30, 1, 1, fps=0.0), "fps 0.0; expected a number from 0.001 to 100000"),
     "a negative rate": (one(20, 20, 30, 30, 1, 1, fps=-25.0), "fps -25.0; expected"),
     "an infinite rate": (one(20, 20, 30, 30, 1, 1, fps=float("inf")), "fps inf; expected"),
     "NaN": (one(20, float("nan"), 30, 30, 1, 1), "NaN or infinity in frame 0"),
     "NaN for sure": (one(20, 20, 30, 30, float("nan"), 1), "NaN or infinity in frame 0"),
-    "beyond every picture": (one(3e38, 20, -3e38, 30, 1, 1), r"a coordinate of 3e\+38; expected at most 1.68e\+07 pixels"),
+    "a frame in a thousand years": (one(20, 20, 30, 30, 1, 1, fps=1e-30), "expected a number from 0.001 to 100000"),
+    "beyond every picture": (one(3e38, 20, -3e38, 30, 1, 1), r"a coordinate of 3e\+38; expected at most 1.68e\+07: it is damaged"),
 }
 
 

@@ -231,7 +231,7 @@ def test_mistakes(fake, bad, video, tmp_path):
 def test_without_the_extra(bad, video, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mediapipe", None)
     said = bad("pose", video, "--out", tmp_path / "x.pose")
-    assert "MediaPipe 0.10.21, which is not installed here; run pip install 'kinema[pose]' -c constraints-pose.txt" in said
+    assert "MediaPipe 0.10.21, which is not installed here; run `make pose-env`" in said
 
 
 def test_a_mediapipe_without_models(bad, video, tmp_path, monkeypatch):

@@ -107,6 +107,23 @@ def test_a_clip_in_which_nobody_is_left_stops_nothing(good, bad, signed, tmp_pat
     assert len(store) == len(signed.store)
 
 
+def test_where_a_classifier_cannot_go_is_told_before_the_work(bad, signed, tmp_path, monkeypatch):
+    monkeypatch.setattr(Store, "open", lambda *_: pytest.fail("the work has begun"))
+    tune = ("finetune", signed.run, *signed.tune, "--split", "signer")
+    before = files(signed.run)
+    assert "run: holds a pre-trained encoder, a classifier is another run" in bad(*tune, "--out", signed.run)
+    assert files(signed.run) == before
+    assert "--epochs 0: expected 1 or more" in bad(*tune, "--epochs", 0, "--out", tmp_path / "c")
+    file = tmp_path / "a.pose"
+    file.write_bytes(b"mine")
+    assert "a.pose: a file is in the way of the folder" in bad(*tune, "--out", file)
+    assert "a file is in the way" in bad(*signed.train, "--out", file)
+    assert "a.pose: no run here" in bad(*tune[:1], file, *tune[2:], "--out", tmp_path / "c")
+    monkeypatch.undo()
+    assert "a file is in the way" in bad("evaluate", signed.run, *signed.tune[:2], "--split", "signer", "--out", file)
+    assert file.read_bytes() == b"mine"
+
+
 def test_a_training_has_most_steps_unless_a_length_is_asked_for(good, signed, tmp_path):
     plain = [a for i, a in enumerate(signed.train) if a != "--epochs" and signed.train[i - 1] != "--epochs"]
     said = good(*plain, "--set", "most_steps=4", "--out", tmp_path / "run")

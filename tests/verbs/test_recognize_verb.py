@@ -24,6 +24,7 @@ from kinema.motion.prepare import Preparation
 from kinema.motion.skeleton import Skeleton
 from kinema.motion.skeletons import HOLISTIC75, NTU25, SIGN49
 from kinema.recognition.classifier import Recogniser
+from kinema.recognition.presets import recipe
 from kinema.recognition.protocols import Supervision
 from kinema.recognition.recognize import recognize
 from kinema.training.checkpoint import latest
@@ -56,6 +57,20 @@ class Fake:
         logits = -np.abs(heights[:, None] - 100 * np.arange(1, 4)) / 20
         shares = np.exp(logits - logits.max(1, keepdims=True))
         return (shares / shares.sum(1, keepdims=True)).astype(np.float32)
+
+
+class Signs(Fake):
+    """Prepares as a run for signs does."""
+
+    recipe = recipe("masa", "small", SIGN49)
+    prepare = Recogniser.prepare
+
+    def probabilities(self, clips):
+        return np.tile(np.array([[0.1, 0.8, 0.1]], np.float32), (len(clips), 1))
+
+
+def verb_main(*words):
+    return main([str(word) for word in words])
 
 
 @pytest.fixture(autouse=True)
@@ -241,6 +256,45 @@ def test_a_video(good, bad, run, monkeypatch):
 
     monkeypatch.setattr(verb, "Holistic", Nobody)
     assert "a.mp4: nobody is in any of its 20 frames" in bad("recognize", "a.mp4", "--run", "sign")
+
+
+def test_a_bare_array_of_a_signer_wants_the_size_of_its_image(good, bad, run, monkeypatch):
+    monkeypatch.setattr(verb, "open_recogniser", lambda *_: Signs(SIGN49))
+    positions = np.random.default_rng(0).uniform(50, 150, (20, 49, 2)).astype(np.float32)
+    np.save(run / "a.npy", positions)
+    shared = ("recognize", "a.npy", "--run", "sign")
+    assert "a.npy: pixels, image size None" in bad(*shared)
+    assert "--image-size" in bad(*shared)
+    assert "middle" in good(*shared, "--image-size", "640x480")
+    for wrong in ("640", "0x480", "640x", "axb"):
+        assert f"--image-size {wrong}: expected width x height" in bad(*shared, "--image-size", wrong)
+    npz.write(Clip(positions[:, None], SIGN49, units="pixels", image_size=(512, 512)), run / "b.npz")
+    assert "b.npz says 512 x 512 itself" in bad("recognize", "b.npz", "--run", "sign", "--image-size", "640x480")
+    assert "middle" in good("recognize", "b.npz", "--run", "sign", "--image-size", "512 x 512")
+    npz.write(Clip(positions[:, None] / 512, SIGN49, units="normalised"), run / "c.npz")
+    assert "c.npz is in normalised, not in pixels" in bad("recognize", "c.npz", "--run", "sign", "--image-size", "640x480")
+
+
+def test_who_shows_no_hand_is_told_and_who_shows_no_arm_is_nobody(good, bad, run, monkeypatch, capfd):
+    monkeypatch.setattr(verb, "open_recogniser", lambda *_: Signs(SIGN49))
+    positions = np.random.default_rng(0).uniform(50, 150, (20, 1, 49, 2)).astype(np.float32)
+    for name, joints in {"arms": slice(42, None), "nose": slice(SIGN49.index("nose"), SIGN49.index("nose") + 1)}.items():
+        some = np.zeros_like(positions)
+        some[:, :, joints] = positions[:, :, joints]
+        sure = 0.5 * (some != 0).any(-1).astype(np.float32)  # too little for an arm to stand in for a hand
+        npz.write(Clip(some, SIGN49, 30, sure, "pixels", image_size=(512, 512)), run / f"{name}.npz")
+    assert verb_main("recognize", "arms.npz", "--run", "sign") == 0
+    assert "arms.npz: no hand is seen in any of its 20 frames" in capfd.readouterr().err
+    assert "nose.npz: nobody is in any of its 20 frames" in bad("recognize", "nose.npz", "--run", "sign")
+
+
+def test_a_file_is_named_and_not_where_its_clip_was_read_from(good, bad, run):
+    clip = moving(100)
+    npz.write(clip.with_(source="elsewhere/original.skeleton"), run / "copy.npz")
+    said = good("recognize", "copy.npz", "--run", "run")
+    assert said.startswith("copy.npz, ")
+    npz.write(clip.with_(positions=clip.positions * 0, source="elsewhere/original.skeleton"), run / "nobody.npz")
+    assert "kinema: nobody.npz: nobody is in any" in bad("recognize", "nobody.npz", "--run", "run")
 
 
 def test_a_video_without_the_extra(bad, run, monkeypatch):

@@ -22,7 +22,7 @@ from .video import DEFAULT_FPS, FASTEST, SLOWEST, Frame, Video
 
 WANTED = "0.10.21"
 """The last MediaPipe whose wheel brings the models along; newer ones have no `solutions` and download."""
-INSTALL = "pip install 'kinema[pose]' -c constraints-pose.txt"
+INSTALL = "`make pose-env` in Kinema's folder (by hand: pip install -e '.[pose]' -c constraints-pose.txt)"
 _HANDS = ("left_hand", "right_hand")
 
 

@@ -12,6 +12,10 @@ from ..errors import UserError
 from .skeleton import Skeleton
 
 MAX_FRAMES, MAX_PEOPLE = 1_000_000, 64
+FARTHEST = 2.0**24
+"""Largest coordinate: beyond it float32 no longer holds whole numbers. No picture is so large, and no metre of a room."""
+SLOWEST, FASTEST = 1e-3, 1e5
+"""Frames per second: one in a quarter of an hour, and more than a sensor gives."""
 UNITS = ("metres", "pixels", "normalised")
 
 
@@ -32,9 +36,9 @@ class Clip:
     otherwise. An absent joint or person is zero; with a `confidence` it also has confidence 0.
 
     Attributes:
-        positions: `(T, M, J, C)` float32, finite, T >= 1, M >= 1.
+        positions: `(T, M, J, C)` float32, finite and at most `FARTHEST`, T >= 1, M >= 1.
         skeleton: names the `J` joints.
-        fps: frames per second, > 0.
+        fps: frames per second, `SLOWEST` to `FASTEST`.
         confidence: `(T, M, J)` float32 in [0, 1], or None.
         units: metres, pixels (y down, as in the image) or normalised.
         body_ids: `(T, M)` int64 tracker ids as the sensor gave them (0 absent), or None.
@@ -81,8 +85,11 @@ class Clip:
             raise fail(f"positions are {p.dtype}; expected float32")
         if not np.isfinite(p).all():
             raise fail("positions hold NaN or infinity")
-        if not (np.isfinite(self.fps) and self.fps > 0):
-            raise fail(f"fps {self.fps}; expected a number above 0")
+        reach = float(np.abs(p).max(initial=0))
+        if reach > FARTHEST:
+            raise fail(f"a coordinate of {reach:.3g}; expected at most {FARTHEST:.3g}: it is damaged or was scaled wrongly")
+        if not SLOWEST <= self.fps <= FASTEST:
+            raise fail(f"fps {self.fps}; expected a number from {SLOWEST:g} to {FASTEST:g}")
         if self.units not in UNITS:
             raise fail(f"units {self.units!r}; expected one of {', '.join(UNITS)}")
         t, m, j, _ = p.shape

@@ -26,7 +26,7 @@ from ..training.fit import fit
 from ..training.stage import Stage
 from .encoder import Encoder
 from .heads import Classifier, HeadConfig
-from .masa_prepare import SignPreparation, check_signer
+from .masa_prepare import SignPreparation, check_signer, shows_limbs
 from .protocols import Score, Supervision, Task, by_clip, digest, evaluation_mode, percent, resident, shares, weights_digest
 from .recipes import Recipe, build_method, from_json, to_json
 from .run import CLASSIFIER, Trained, check_coordinates, read_config
@@ -129,6 +129,7 @@ def train_classifier(
         resume=True,
         quiet=quiet,
         keep=1,
+        again="the same command",
     )
     if result.interrupted:
         raise KeyboardInterrupt
@@ -173,7 +174,7 @@ class Recogniser:
     def prepare(self, clip: Clip) -> Clip | None:
         """A clip as it was read -> as the network sees it; another skeleton is converted by the names of its joints.
 
-        None: no joint that the network looks at is there in a frame that it looks at.
+        None: no joint that the network looks at is there in a frame that it looks at; or no hand and no arm of a signer.
 
         Raises:
             UserError: it cannot be converted or prepared, or has other units or another number of coordinates; or it is of a signer
@@ -182,7 +183,7 @@ class Recogniser:
         if self.recipe.signs:
             check_signer(clip.skeleton, clip.source or "clip")
             prepared = self.recipe.prepare(clip)
-            return prepared if prepared.somebody() else None
+            return prepared if shows_limbs(prepared) else None
         clip = self.converted(clip)
         if not clip.somebody():
             return None

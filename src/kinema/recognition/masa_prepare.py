@@ -134,6 +134,17 @@ def check_signer(skeleton: Skeleton, origin: object) -> None:
         )
 
 
+def shows_limbs(prepared: Clip) -> bool:
+    """Whether a prepared clip has a joint of a hand or an arm: of a nose alone nothing can be told."""
+    limbs = [joint for joint, name in enumerate(SIGN49.joints) if name != "nose"]
+    return bool(prepared.confidence is not None and (prepared.confidence[..., limbs] > 0).any())
+
+
+def shows_hands(prepared: Clip) -> bool:
+    """Whether a prepared clip has a joint of a hand."""
+    return bool(prepared.confidence is not None and (prepared.confidence[..., : 2 * HAND] > 0).any())
+
+
 def prepare_clip(clip: Clip, preparation: SignPreparation) -> Clip:
     """The parts of a clip's first person as a clip: `(T', 1, 49, 2)` of `SIGN49`, normalised, with confidences.
 
@@ -167,7 +178,8 @@ def prepare_sign(clip: Clip, preparation: SignPreparation, person: int = 0) -> S
     if clip.units != "pixels" or size is None:
         raise UserError(
             f"{origin}: {clip.units}, image size {size}; boxes of hands need pixels and the size of their image: make the poses with "
-            "`kinema pose` of the video, or build the store again with sizes.json beside them (docs/data.md)"
+            "`kinema pose` of the video, build the store again with sizes.json beside them (docs/data.md), or say "
+            "`kinema recognize --image-size`"
         )
     if not 0 <= person < clip.people:
         raise UserError(f"{origin}: no person {person} among {clip.people}; the first is 0")

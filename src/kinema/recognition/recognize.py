@@ -19,6 +19,7 @@ from ..motion.clip import Clip
 from ..motion.prepare import take_frames
 from ..motion.skeleton import Skeleton
 from .classifier import Recogniser
+from .masa_prepare import SignPreparation
 
 BATCH = 64
 """Windows that the classifier sees at once."""
@@ -227,6 +228,8 @@ class Stream:
     ):
         if top < 1:
             raise UserError(f"top {top}: expected 1 or more")
+        if isinstance(recogniser.recipe.preparation, SignPreparation) and (units != "pixels" or image_size is None):
+            raise UserError(f"{units}, image size {image_size}: signers are seen in pixels; say units pixels and image_size")
         # an empty clip finds out now what would otherwise be found out at the first pose
         nobody = np.zeros((1, 1, len(skeleton), 2), np.float32)
         self._empty = Clip(nobody, skeleton, fps, units=units, image_size=image_size, source="stream")

@@ -218,7 +218,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = Path(folder) / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{folder}: no run here (config.json is missing); make one with `kinema train`") from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not readable ({error})") from error

@@ -52,6 +52,7 @@ def fit(
     tensorboard: bool = False,
     on_epoch: Callable[[EpochEnd], Mapping[str, float] | None] | None = None,
     quiet: bool = False,
+    again: str = "the same command with --resume",
 ) -> Result:
     """Trains `stages` in order and keeps everything about it in `folder`.
 
@@ -74,6 +75,7 @@ def fit(
         tensorboard: write event files too.
         on_epoch: called after each epoch in all processes; what it returns is logged. It must not change the weights.
         quiet: print nothing.
+        again: what a person has to say for an interrupted run to go on.
 
     Raises:
         UserError: the folder is in use, holds another run, or cannot be written; a device that is not there; weights to
@@ -106,6 +108,7 @@ def fit(
             max_steps=max_steps,
             compile=compile,
             on_epoch=on_epoch,
+            again=again,
         )
         run.begin(start, stack, tensorboard=tensorboard, shown=processes.first and not quiet)
         run.interrupt = stack.enter_context(Interrupt(several=processes.count > 1))
@@ -158,6 +161,7 @@ class _Run:
     max_steps: int | None
     compile: bool
     on_epoch: Callable[[EpochEnd], Mapping[str, float] | None] | None
+    again: str
     interrupt: Interrupt | None = None
     log: Log | None = None
     bar: Bar | None = None
@@ -210,7 +214,7 @@ class _Run:
         assert self.bar is not None
         if stopped:
             why = "interrupted" if interrupted else "stopped as asked"
-            self.bar.say(f"{why} after step {self.step}; {self.saved} is saved: the same command with --resume goes on from there")
+            self.bar.say(f"{why} after step {self.step}; {self.saved} is saved: {self.again} goes on from there")
         return Result(self.folder, self.saved, self.step, finished, interrupted, self.skipped, self.loss)
 
     def _stage(self, number: int, stage: Stage, start: checkpoint.Checkpoint | None, first: int) -> bool:

@@ -72,6 +72,10 @@ def enter(folder: Path, config: Mapping[str, Any], *, resume: bool) -> None:
     write_json(path, dict(config))
 
 
+MAX_SHOWN = 60
+"""Letters of a value in a message."""
+
+
 def differences(before: Any, after: Any, name: str = "") -> list[str]:
     """Dotted names of the leaves in which two JSON values differ, with both values."""
     if isinstance(before, dict) and isinstance(after, dict):
@@ -81,5 +85,11 @@ def differences(before: Any, after: Any, name: str = "") -> list[str]:
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         pairs = [(str(i), b, a) for i, (b, a) in enumerate(zip(before, after, strict=True))]
     else:
-        return [] if before == after else [f"{name} (was {json.dumps(before)}, now {json.dumps(after)})"]
+        return [] if before == after else [f"{name} (was {_short(before)}, now {_short(after)})"]
     return [d for key, b, a in pairs for d in differences(b, a, f"{name}.{key}" if name else key)]
+
+
+def _short(value: Any) -> str:
+    """JSON of a value for a message; of a long one the beginning."""
+    text = json.dumps(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]} ..."

@@ -64,7 +64,9 @@ def read_clips(source: Path, skeleton: Skeleton | None = None) -> Iterator[Clip]
     elif source.is_file() and source.suffix.lower() in (".npy", ".csv") and source.name != user.INDEX and not claimed(source):
         raise UserError(f"{source}: a bare array; name its joints with --skeleton, a JSON or one of {', '.join(SKELETONS)}")
     else:
-        yield from read_file(source)
+        for clip in read_file(source):
+            # Kinema's own file knows where its clip was read from first; who names a file asks about this one
+            yield clip.with_(source=str(source)) if source.suffix.lower() == ".npz" else clip
 
 
 def _bare(file: Path, skeleton: Skeleton) -> Clip:
@@ -149,6 +151,13 @@ def check_writable(path: Path) -> None:
         raise UserError(f"{path}: cannot write here, because {place} is a file; choose another --out")
     if not os.access(place, os.W_OK):
         raise UserError(f"{path}: cannot write here (read-only or no permission); choose another --out")
+
+
+def check_folder(path: Path) -> None:
+    """As `check_writable`, for what is to be a folder."""
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path}: a file is in the way of the folder; choose another --out")
+    check_writable(path)
 
 
 def plain(text: object) -> str:

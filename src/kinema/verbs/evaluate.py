@@ -20,7 +20,7 @@ from ..recognition.predict import save_features
 from ..recognition.report import build_report
 from ..recognition.run import open_run
 from ..training.device import device_of
-from .common import check_writable, console, read_clips, tell_unfinished
+from .common import check_folder, check_writable, console, read_clips, tell_unfinished
 
 
 def evaluate(
@@ -44,7 +44,7 @@ def evaluate(
     runs, others = [open_run(folder) for folder in folders], [open_run(folder) for folder in fuse]
     store = Store.open(data)
     out = out or folders[0] / ("evaluation" if part == "test" else part)
-    check_writable(out)
+    check_folder(out)
     for run in (*runs, *others):
         tell_unfinished(run.folder, run.recipe.epochs)
     found = run_protocols(
@@ -99,7 +99,7 @@ def embed(folder: Path, source: Path, out: Path, accelerator: str) -> None:
 
 def demo(out: Path) -> None:
     """Runs the demo and prints where its results are."""
-    check_writable(out)
+    check_folder(out)
     found = run_demo(out, say=print)
     _print(found)
     print(f"report:  {(out / 'report.html').resolve()}\nmetrics: {(out / 'metrics.json').resolve()}")

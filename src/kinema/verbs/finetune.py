@@ -14,9 +14,10 @@ from ..files import write_json
 from ..recognition.classifier import score_classifier, train_classifier
 from ..recognition.evaluate import make_task
 from ..recognition.published import lasting
-from ..recognition.run import open_run
+from ..recognition.run import CLASSIFIER, open_run, read_config
 from ..training.device import device_of
-from .common import check_writable, tell_unfinished
+from ..training.folder import CONFIG
+from .common import check_folder, tell_unfinished
 from .train import changed, check_seed
 
 
@@ -45,9 +46,13 @@ def finetune(
             raise UserError(f"--set {setting}: the encoder is trained already; only values of supervision can be set here")
     if seed is not None:
         check_seed(seed)
-    check_writable(out)
+    if epochs is not None and epochs < 1:
+        raise UserError(f"--epochs {epochs}: expected 1 or more")
+    check_folder(out)
     if (out / INDEX).exists():
         raise UserError(f"{out}: holds a store, a run folder is another; choose another --out")
+    if (out / CONFIG).exists() and read_config(out).get("kind") != CLASSIFIER:
+        raise UserError(f"{out}: holds a pre-trained encoder, a classifier is another run; choose another --out")
     trained = open_run(run)
     trained = replace(trained, recipe=changed(trained.recipe, {}, settings), seed=trained.seed if seed is None else seed)
     store = Store.open(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,12 +16,13 @@ from rich.text import Text
 from ..data.extract import Holistic, extract, pace
 from ..data.video import Video
 from ..errors import UserError, unknown
-from ..motion.clip import UNITS, Clip
+from ..motion.clip import FASTEST, SLOWEST, UNITS, Clip
 from ..motion.keypoints import HOLISTIC75
 from ..motion.prepare import take_people
 from ..motion.skeleton import Skeleton
 from ..motion.skeletons import SKELETONS
 from ..recognition.classifier import Recogniser, open_recogniser
+from ..recognition.masa_prepare import SignPreparation, shows_hands
 from ..recognition.recognize import Label, Recognition, Stream, is_cut, labels_to_json
 from ..recognition.recognize import recognize as run_recognize
 from ..training.device import device_of
@@ -47,6 +49,7 @@ def recognize(
     window: float | None,
     hop: float | None,
     person: int | None,
+    image_size: str | None,
     out: Path | None,
     as_json: bool,
     live: bool,
@@ -64,8 +67,10 @@ def recognize(
     if out is not None and out.suffix.lower() != ".png":
         raise UserError(f"--out {out}: expected a name that ends in .png")
     if live:
-        if file is not None or out is not None or number:
-            raise UserError("--live reads poses from standard input and prints JSON: leave out the file, --clip and --out")
+        if file is not None or out is not None or number or image_size is not None:
+            raise UserError(
+                "--live reads poses from standard input and prints JSON: leave out the file, --clip, --out and --image-size"
+            )
         recogniser = open_recogniser(run, str(device_of(accelerator)))
         tell_unfinished(run, recogniser.recipe.supervision.epochs)
         _live(recogniser, top, window, hop, person)
@@ -89,11 +94,20 @@ def recognize(
         if clips != 1:
             unasked = Path(f"{file.stem or 'clip'}-{number}-labels.png")
         check(clip.seconds)
+    if image_size is not None:
+        clip = _sized(clip, _width_and_height(image_size), file)
     if person is not None:
         if person >= clip.people:
             raise UserError(f"--person {person}: {file} has {clip.people} people, from 0 to {clip.people - 1}")
         clip = take_people(clip, [person])
     tell_unfinished(run, recogniser.recipe.supervision.epochs)
+    if isinstance(recogniser.recipe.preparation, SignPreparation):
+        prepared = recogniser.prepare(clip)
+        if prepared is not None and not shows_hands(prepared):
+            print(
+                f"{plain(file)}: no hand is seen in any of its {clip.frames} frames; what follows rests on the arms",
+                file=sys.stderr,
+            )
     with progress(clip.frames, "frame") as step:
         found = run_recognize(recogniser, clip, top=top, window=window, hop=hop, progress=step)
     if out is None and len(found.pieces) > 1 and not as_json:
@@ -109,6 +123,23 @@ def recognize(
         _print(found)
         if out is not None:
             print(f"drawn to {plain(out)}")
+
+
+def _width_and_height(text: str) -> tuple[int, int]:
+    """Of ``640x480``. Raises UserError."""
+    found = re.fullmatch(r"([1-9]\d{0,8})\s*[x×]\s*([1-9]\d{0,8})", text.strip())
+    if found is None:
+        raise UserError(f"--image-size {text}: expected width x height in pixels, for instance 640x480")
+    return int(found[1]), int(found[2])
+
+
+def _sized(clip: Clip, size: tuple[int, int], file: Path) -> Clip:
+    """A clip with the size of its image, which it did not know."""
+    if clip.units != "pixels":
+        raise UserError(f"--image-size: {file} is in {clip.units}, not in pixels; leave it out")
+    if clip.image_size not in (None, size):
+        raise UserError(f"--image-size: {file} says {clip.image_size[0]} x {clip.image_size[1]} itself; leave it out")
+    return clip.with_(image_size=size)
 
 
 def _check_picture(path: Path) -> None:
@@ -234,8 +265,8 @@ def _stream(recogniser: Recogniser, header: dict[str, Any], top: int, window: fl
         skeleton = SKELETONS[skeleton]
     else:
         skeleton = Skeleton.from_json(skeleton)
-    if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < 1e6:
-        raise UserError(f"fps {fps!r}; expected a number above 0")
+    if isinstance(fps, bool) or not isinstance(fps, int | float) or not SLOWEST <= fps <= FASTEST:
+        raise UserError(f"fps {fps!r}; expected a number from {SLOWEST:g} to {FASTEST:g}")
     if size is not None and not (isinstance(size, list) and len(size) == 2 and all(type(n) is int and n > 0 for n in size)):
         raise UserError(f"image_size {size!r}; expected [width, height] in pixels")
     return Stream(

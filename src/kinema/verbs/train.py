@@ -15,7 +15,7 @@ from ..recognition.presets import recipe
 from ..recognition.recipes import Recipe, from_json, to_json
 from ..recognition.run import pretrain
 from ..training.fit import Every
-from .common import check_writable, skeleton_of
+from .common import check_folder, skeleton_of
 
 LARGEST_SEED = 2**63 - 1
 
@@ -108,7 +108,7 @@ def train(
     check_seed(seed)
     if max_steps is not None and max_steps < 1:
         raise UserError(f"--max-steps {max_steps}: expected 1 or more")
-    check_writable(out)
+    check_folder(out)
     if (out / INDEX).exists():
         raise UserError(f"{out}: holds a store, a run folder is another; choose another --out")
     store = Store.open(data)
@@ -136,7 +136,7 @@ def train(
 
 def import_weights(method: str, file: Path, preset: str, out: Path, skeleton: str | None) -> None:
     """Imports and says how many tensors."""
-    check_writable(out)
+    check_folder(out)
     joints = skeleton_of(skeleton or ("sign49" if method == "masa" else "ntu25"))
     count = importing.import_weights(method, preset, file, out, joints)
     print(f"{out}: {count} tensors imported from {file}")

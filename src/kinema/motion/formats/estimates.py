@@ -14,8 +14,6 @@ from .tables import finite
 NORMALISED_WITHIN = 8.0
 """Coordinates that are all this close to zero are not pixels: nobody's picture is so small. Shoulder widths and shares of the
 image, the usual other units, stay well within."""
-FARTHEST = 2.0**24
-"""Largest coordinate, pixels: beyond it float32 no longer holds whole ones, and no picture or guess outside of one reaches it."""
 MAX_JOINTS = 64 * 2**20
 """Most joints of one clip, frames and people together: half a gigabyte, or more than three hours of one person of 137 joints."""
 
@@ -58,17 +56,12 @@ def estimated(
         facts: further fields of `Clip`.
 
     Raises:
-        FormatError: NaN or infinity in a score, or in a joint that was seen; a coordinate beyond `FARTHEST`; no frames; or what a clip
-            cannot have.
+        FormatError: NaN or infinity in a score, or in a joint that was seen; no frames; or what a clip cannot have.
     """
     confidence = finite(score, origin).clip(0, 1)
     seen = confidence > 0
     positions = finite(np.where(seen[..., None], xy, 0), origin)
     reach = float(np.abs(positions).max(initial=0))
-    if reach > FARTHEST:
-        raise FormatError(
-            origin, f"a coordinate of {reach:.3g}; expected at most {FARTHEST:.3g} pixels: it is damaged or was scaled wrongly"
-        )
     normalised = 0 < reach <= NORMALISED_WITHIN
     size = None if normalised or image_size is None or min(image_size) < 1 else image_size
     try:
