@@ -232,8 +232,8 @@ def evaluate(
         split: its split.
         out: where to write; default: in the first run, the folder "evaluation", or "validation" for that part.
         protocols: linear, knn, random-linear, random-knn, raw-linear, raw-knn, linear-published, knn-published, finetune, scratch,
-            semi-1, semi-5, semi-10, semi-20; of methods with streams also linear-motion, linear-bone, linear-3s, knn-motion, knn-bone,
-            knn-3s, random-linear-3s, random-knn-3s.
+            semi-1, semi-5, semi-10, semi-20, scratch-1, scratch-5, scratch-10, scratch-20; of methods with streams also linear-motion,
+            linear-bone, linear-3s, knn-motion, knn-bone, knn-3s, random-linear-3s, random-knn-3s.
         part: which clips are scored. validation trains on the rest of the training clips and leaves the test clips untouched: to choose
             between recipes.
         fuse: runs of another method, one for each run, in the same order and with the same seeds: adds linear-fused.

@@ -130,6 +130,14 @@ def test_a_classifier_of_a_method_with_streams_holds_the_first_alone(made, contr
         assert (config["recipe"]["supervision"]["hidden"] == 0) == (name == "linear-published")
 
 
+def test_from_scratch_learns_from_the_same_few_clips(made, tmp_path):
+    found = evaluate([open_run(made.run)], Store.open(made.store), "view", ("semi-20", "scratch-20"), tmp_path, epochs=1)
+    semi, scratch = (json.loads((tmp_path / f"{name}-20-seed0" / "config.json").read_text()) for name in ("semi", "scratch"))
+    assert semi["rows"] == scratch["rows"]
+    assert semi["encoder"] != scratch["encoder"]
+    assert len({row.scores[0].details["rows"] for row in found.rows}) == 1
+
+
 def test_the_validation_part_leaves_the_test_clips_untouched(made, contrasted, tmp_path, monkeypatch):
     runs, store = [open_run(contrasted.run)], Store.open(made.store)
     whole = make_task(runs[0], store, "view").split

@@ -59,6 +59,10 @@ MEASURES = {
     "semi-5": Measure("fine-tuned on 5 % of the labels", "finetune", labels=0.05),
     "semi-10": Measure("fine-tuned on 10 % of the labels", "finetune", labels=0.1),
     "semi-20": Measure("fine-tuned on 20 % of the labels", "finetune", labels=0.2),
+    "scratch-1": Measure("from scratch on 1 % of the labels", "finetune", "random", labels=0.01),
+    "scratch-5": Measure("from scratch on 5 % of the labels", "finetune", "random", labels=0.05),
+    "scratch-10": Measure("from scratch on 10 % of the labels", "finetune", "random", labels=0.1),
+    "scratch-20": Measure("from scratch on 20 % of the labels", "finetune", "random", labels=0.2),
 }
 FUSED = "linear-fused"
 """Late fusion of two methods, `fusion.py`: it needs the runs of both."""
