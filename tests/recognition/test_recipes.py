@@ -164,7 +164,7 @@ def test_unknown_names_are_refused():
 @pytest.mark.parametrize(
     ("changes", "settings", "most"),
     [
-        ({}, [], 450),
+        ({}, [], 360),
         ({"epochs": 50}, [], None),
         ({}, ["epochs=50"], None),
         ({"epochs": 50}, ["most_steps=9"], 9),

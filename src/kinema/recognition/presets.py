@@ -216,7 +216,7 @@ def masa_paper(skeleton: Skeleton) -> Recipe:
 
 
 def masa_small(skeleton: Skeleton) -> Recipe:
-    """MASA for a small set on two CPU cores: 48 numbers a part, 2 + 1 blocks, a queue of 256, padding not seen, at most 450 steps.
+    """MASA for a small set on two CPU cores: 48 numbers a part, 2 + 1 blocks, a queue of 256, padding not seen, at most 360 steps.
 
     In so few steps the published weight of InfoNCE, 0.05 beside a motion loss of some hundred, teaches nothing: 200 was chosen on
     validation clips. So were 60 epochs for a classifier with hands that change places, turn and stretch: without them it is no better
@@ -231,7 +231,7 @@ def masa_small(skeleton: Skeleton) -> Recipe:
         preparation=SignPreparation(),
         batch_size=32,
         epochs=30,
-        most_steps=450,
+        most_steps=360,
         precision="bf16",
         supervision=Supervision(
             precision="bf16",
