@@ -175,7 +175,7 @@ def test_retrieve_prints_and_draws(good, bad, made, tmp_path, monkeypatch):
     npz.write(Clip(person(4)[:, None].astype(np.float32), NTU25), tmp_path / "ntu.npz")
     assert "ntu.npz: ntu25 (25 joints), but run was trained on kinect20 (20 joints)" in bad("retrieve", "ntu.npz", *shared)
     npz.write(store.clip(0).with_(positions=np.zeros_like(store.clip(0).positions), source="empty"), tmp_path / "ntu.npz")
-    assert "empty: nobody is in any of its 10 frames" in bad("retrieve", "ntu.npz", *shared)
+    assert "ntu.npz: nobody is in any of its 10 frames" in bad("retrieve", "ntu.npz", *shared)
     Path("ntu.npz").unlink()
     assert "has 24 clips, from 0 to 23" in bad("retrieve", made.store, *shared, "--clip", 24)
     assert "stream 'joint': run (mamp) has no streams" in bad("retrieve", made.store, *shared, "--stream", "joint")
