@@ -33,7 +33,7 @@ class Fake:
     usual: float = 2.0
     classes: tuple[str, ...] = ("low", "middle", "high")
     units: tuple[str, ...] | None = None
-    recipe = SimpleNamespace(preparation=Preparation())
+    recipe = SimpleNamespace(preparation=Preparation(), signs=False)
     folder = Path("run")
     converted = Recogniser.converted
 
@@ -168,7 +168,7 @@ def test_clips_of_other_units_are_refused():
 )
 def test_joints_that_people_are_placed_by_must_be_there(preparation, without, said):
     fake = Fake(KINECT20)
-    fake.recipe = SimpleNamespace(preparation=preparation)
+    fake.recipe = SimpleNamespace(preparation=preparation, signs=False)
     joints = tuple(joint for joint in KINECT20.joints if joint not in without)
     fewer = Skeleton("kinect19", joints, (-1, *[0] * (len(joints) - 1)))
     clip = Clip(np.full((5, 1, len(fewer), 3), 2, np.float32), fewer, fps=FPS)

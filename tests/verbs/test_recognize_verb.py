@@ -39,7 +39,7 @@ class Fake:
     """Class k where the mean of the second coordinates is near 100 k; confident where it is very near."""
 
     classes, usual, folder, units = CLASSES, 1.0, Path("run"), None
-    recipe = SimpleNamespace(method="fake", preset="small", preparation=Preparation(), supervision=Supervision())
+    recipe = SimpleNamespace(method="fake", preset="small", preparation=Preparation(), supervision=Supervision(), signs=False)
     converted = Recogniser.converted
 
     def __init__(self, skeleton):

@@ -85,7 +85,7 @@ class Clip:
             raise fail(f"positions are {p.dtype}; expected float32")
         if not np.isfinite(p).all():
             raise fail("positions hold NaN or infinity")
-        reach = float(np.abs(p).max(initial=0))
+        reach = float(max(p.max(initial=0), -p.min(initial=0)))
         if reach > FARTHEST:
             raise fail(f"a coordinate of {reach:.3g}; expected at most {FARTHEST:.3g}: it is damaged or was scaled wrongly")
         if not SLOWEST <= self.fps <= FASTEST:

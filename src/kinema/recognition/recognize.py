@@ -19,7 +19,6 @@ from ..motion.clip import Clip
 from ..motion.prepare import take_frames
 from ..motion.skeleton import Skeleton
 from .classifier import Recogniser
-from .masa_prepare import SignPreparation
 
 BATCH = 64
 """Windows that the classifier sees at once."""
@@ -228,7 +227,7 @@ class Stream:
     ):
         if top < 1:
             raise UserError(f"top {top}: expected 1 or more")
-        if isinstance(recogniser.recipe.preparation, SignPreparation) and (units != "pixels" or image_size is None):
+        if recogniser.recipe.signs and (units != "pixels" or image_size is None):
             raise UserError(f"{units}, image size {image_size}: signers are seen in pixels; say units pixels and image_size")
         # an empty clip finds out now what would otherwise be found out at the first pose
         nobody = np.zeros((1, 1, len(skeleton), 2), np.float32)
@@ -259,14 +258,14 @@ class Stream:
             self._recogniser.check_coordinates(pose)  # now, not when an answer is due
             if self._coordinates not in (None, coordinates):
                 raise UserError(f"positions of {coordinates} coordinates; those before had {self._coordinates}")
-        kept = deque([*self._kept, pose], maxlen=self.window)
         answer = None
         if self.frames + 1 >= self.first and (self.frames + 1 - self.first) % self.hop == 0:
-            answer = self._answer(kept)
-        self._kept, self._coordinates, self.frames = kept, coordinates, self.frames + 1  # nothing has refused it
+            answer = self._answer([*self._kept, pose][-self.window :])
+        self._kept.append(pose)  # nothing has refused it
+        self._coordinates, self.frames = coordinates, self.frames + 1
         return answer
 
-    def _answer(self, kept: deque[Clip]) -> tuple[Label, ...]:
+    def _answer(self, kept: Sequence[Clip]) -> tuple[Label, ...]:
         """What a window of poses is taken for."""
         clip = self._clip(kept)
         prepared = None if clip is None else self._recogniser.prepare(clip)
@@ -284,7 +283,7 @@ class Stream:
         sure = None if confidence is None else _numbers(confidence, "confidence")[None]
         return self._empty.with_(positions=values[None], confidence=sure)
 
-    def _clip(self, kept: deque[Clip]) -> Clip | None:
+    def _clip(self, kept: Sequence[Clip]) -> Clip | None:
         """The window; None if it holds no pose at all. Poses without a confidence have 1 wherever another one has some."""
         poses = [pose for pose in kept if pose is not self._empty]
         if not poses:

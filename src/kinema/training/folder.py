@@ -14,6 +14,8 @@ from ..errors import FormatError, UserError
 from ..files import remove_stale, write_json
 
 CONFIG, LOG, CHECKPOINTS = "config.json", "log.jsonl", "checkpoints"
+MAX_SHOWN = 60
+"""Letters of a value in a message."""
 
 
 @contextmanager
@@ -70,10 +72,6 @@ def enter(folder: Path, config: Mapping[str, Any], *, resume: bool) -> None:
     elif (folder / CHECKPOINTS).exists():
         raise UserError(f"{folder}: checkpoints without {CONFIG}: not a run that can be resumed; choose another folder")
     write_json(path, dict(config))
-
-
-MAX_SHOWN = 60
-"""Letters of a value in a message."""
 
 
 def differences(before: Any, after: Any, name: str = "") -> list[str]:

@@ -22,7 +22,7 @@ from ..motion.prepare import take_people
 from ..motion.skeleton import Skeleton
 from ..motion.skeletons import SKELETONS
 from ..recognition.classifier import Recogniser, open_recogniser
-from ..recognition.masa_prepare import SignPreparation, shows_hands
+from ..recognition.masa_prepare import shows_hands
 from ..recognition.recognize import Label, Recognition, Stream, is_cut, labels_to_json
 from ..recognition.recognize import recognize as run_recognize
 from ..training.device import device_of
@@ -101,7 +101,7 @@ def recognize(
             raise UserError(f"--person {person}: {file} has {clip.people} people, from 0 to {clip.people - 1}")
         clip = take_people(clip, [person])
     tell_unfinished(run, recogniser.recipe.supervision.epochs)
-    if isinstance(recogniser.recipe.preparation, SignPreparation):
+    if recogniser.recipe.signs:
         prepared = recogniser.prepare(clip)
         if prepared is not None and not shows_hands(prepared):
             print(

@@ -22,11 +22,10 @@ from ...errors import FormatError
 MAX_PICKLE = 4 * 2**30
 """Largest pickle read, bytes."""
 MAX_STEPS = 40_000_000
-"""Longest program, steps. NTU-120 needs about 10 million."""
+"""Longest program, steps; each makes at most one small object or takes its bytes from the file, but for what `_size` counts. NTU-120 needs
+about 10 million."""
 PAIR = 4
-"""What a pair of a dictionary that is made by a call counts for, bytes: it takes more in the file, unless the file makes it anew from memory.
-
-Every other step makes at most one small object or takes its bytes from the file."""
+"""What a pair of a dictionary that is made by a call counts for, bytes: it takes more in the file, unless it is made anew from memory."""
 MAX_PROTOCOL = 5
 
 _DTYPE = re.compile(r"[<>|=]?(?:[iuf][1248]|b1)")
