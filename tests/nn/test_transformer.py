@@ -60,6 +60,16 @@ def test_attend_is_the_written_out_softmax(autocast):
             torch.testing.assert_close(found[b, h], naive(q[b, h], k[b, h], v[b, h]), rtol=1e-4, atol=1e-5)
 
 
+def test_under_autocast_attention_that_is_trained_runs_in_fp32_and_features_follow_autocast():
+    q = torch.randn(2, 3, 4, 8, dtype=torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert attend(q, q, q).dtype == torch.float32
+        with torch.inference_mode():
+            found = attend(q, q, q)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), attend(q.float(), q.float(), q.float()), rtol=2e-2, atol=2e-2)
+
+
 @pytest.mark.parametrize("residual", ["prenorm", "postnorm"])
 def test_a_block_is_attention_then_mlp(residual):
     torch.manual_seed(0)
