@@ -17,6 +17,7 @@ from typing import Any
 import tyro
 
 from .errors import UserError, unknown
+from .text import one_line, say
 
 VERBS = (
     "data",
@@ -126,9 +127,8 @@ def _machine(error: Exception) -> str | None:
 
 
 def _complain(text: str) -> None:
-    """One line on standard error; what cannot be printed (a hostile file name, perhaps) is shown as an escape."""
-    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
-    print(f"kinema: {line}", file=sys.stderr)
+    """One line on standard error."""
+    say(f"kinema: {one_line(text)}", to=sys.stderr)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -158,8 +158,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _give_up_output()
             _complain(refused)
             return 2
-        traceback.print_exc()
-        print("kinema: this is our fault, not yours; please report it with the lines above", file=sys.stderr)
+        say(*traceback.format_exc().rstrip().split("\n"), to=sys.stderr)
+        _complain("this is our fault, not yours; please report it with the lines above")
         return 1
     return 0
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 JOINERS = "\u200c\u200d"
 """Between letters of Persian or of Indian scripts, and between the parts of an emoji, they change only how these are drawn."""
@@ -42,6 +42,11 @@ def plain_json(text: str) -> str:
 def say(*lines: object, to: TextIO | None = None) -> None:
     """Prints lines that may hold anything, each as `plain` has it. To standard output, unless `to` is given."""
     print(*map(plain, lines), sep="\n", file=to, flush=True)
+
+
+def say_json(value: Any, *, indent: int | None = 1) -> None:
+    """Prints a value as JSON, for a program: with `indent` None in one line."""
+    say(*json.dumps(value, indent=indent, allow_nan=False).split("\n"))
 
 
 def warn(line: object) -> None:

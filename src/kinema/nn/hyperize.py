@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
+from ..text import say
 from . import decay
 from .hyper_adapters import Adapter, find_adapter, infer_width, is_convolution
 from .hyper_blocks import HyperBlock, Place, ReducedHiddenStates, hyper_class
@@ -104,7 +105,7 @@ def hyperize(
         if plan.place.first:
             _prepare_owners(model, plan)
     if not quiet:
-        print(_table(plans, how))
+        say(*_table(plans, how).split("\n"))
     return model
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..data.stage import world
 from ..data.store import Store
 from ..motion.skeletons import SMPL22
+from ..text import say
 from ..training.method import Schedule
 from .evaluate import Evaluation, evaluate, save_metrics
 from .mamp import MAMPConfig
@@ -41,7 +42,7 @@ def demo_recipe() -> Recipe:
     )
 
 
-def demo(folder: Path, *, seeds: tuple[int, ...] = SEEDS, say: Callable[[str], None] = print) -> Evaluation:
+def demo(folder: Path, *, seeds: tuple[int, ...] = SEEDS, say: Callable[[str], None] = say) -> Evaluation:
     """Runs everything into `folder`; what is there already is not done again.
 
     Raises:

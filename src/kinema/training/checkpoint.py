@@ -11,7 +11,6 @@ import json
 import os
 import platform
 import shutil
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 from .. import __version__
 from ..errors import CheckpointError
 from ..files import TEMPORARY, atomic_folder
+from ..text import warn
 
 SCHEMA = 1
 """Raised when the meaning of a file changes."""
@@ -144,10 +144,6 @@ def steps(folder: Path) -> list[Path]:
     return sorted(found, key=lambda p: int(p.name.removeprefix("step-")), reverse=True)
 
 
-def _complain(message: str) -> None:
-    print(f"warning: {message}", file=sys.stderr)
-
-
 def newest(folder: Path, *, below: int | None = None) -> Checkpoint | None:
     """The newest whole checkpoint of a run folder (below stage number `below`), or None where there is none at all.
 
@@ -165,7 +161,7 @@ def newest(folder: Path, *, below: int | None = None) -> Checkpoint | None:
             continue
         if below is None or found.state.stage < below:
             for error in damaged:
-                _complain(f"{error}; going by {found.path.name} instead")
+                warn(f"{error}; going by {found.path.name} instead")
             return found
     if damaged:
         many = f"{damaged[0]}" + (f" and {len(damaged) - 1} more" if len(damaged) > 1 else "")

@@ -9,6 +9,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from ..text import plain
 
 QUIET_SECONDS = 10.0
 """Outside a terminal at most one line in so many seconds, however short the epochs are."""
@@ -61,7 +64,7 @@ class Bar:
 
     def say(self, text: str) -> None:
         """One line that stays."""
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(Text(plain(text)), soft_wrap=True)
 
     def close(self) -> None:
         """Takes the bar away."""

@@ -9,11 +9,11 @@ import time
 from importlib import metadata
 
 import torch
-from rich.table import Table
 
 from .. import __version__
 from ..errors import UserError
-from .common import console
+from ..text import say
+from .common import say_table
 
 PAPERS = (
     ("MAMP", "recognition", "pre-training, protocols, import of the authors' weights", "kinema train mamp"),
@@ -51,11 +51,8 @@ NEEDED = (
 
 def papers() -> None:
     """Prints the table."""
-    table = Table("paper", "room", "today", "command")
-    for row in PAPERS:
-        table.add_row(*row)
-    console.print(table)
-    print("No trained weights are shipped yet.")
+    say_table(("paper", "room", "today", "command"), PAPERS)
+    say("No trained weights are shipped yet.")
 
 
 def doctor() -> None:
@@ -64,26 +61,30 @@ def doctor() -> None:
     Raises:
         UserError: a package that Kinema needs is missing.
     """
-    table = Table("what", "here")
-    table.add_row("kinema", __version__)
-    table.add_row("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+    rows: list[tuple[str, str]] = []
+
+    def row(what: str, here: str) -> None:
+        rows.append((what, here))
+
+    row("kinema", __version__)
+    row("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     missing = []
     for name in NEEDED:
         try:
-            table.add_row(name, metadata.version(name))
+            row(name, metadata.version(name))
         except metadata.PackageNotFoundError:
             missing.append(name)
-    table.add_row("mediapipe", _mediapipe())
-    table.add_row("cores", f"{os.cpu_count()}, torch uses {torch.get_num_threads()}")
-    table.add_row("free disk here", f"{shutil.disk_usage('.').free / 2**30:.0f} GiB")
+    row("mediapipe", _mediapipe())
+    row("cores", f"{os.cpu_count()}, torch uses {torch.get_num_threads()}")
+    row("free disk here", f"{shutil.disk_usage('.').free / 2**30:.0f} GiB")
     for i in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(i)
-        table.add_row(f"GPU {i}", f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB")
+        row(f"GPU {i}", f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB")
     if not torch.cuda.device_count():
-        table.add_row("GPU", "none that torch can use")
+        row("GPU", "none that torch can use")
     for dtype in (torch.float32, torch.bfloat16):
-        table.add_row(f"matrix products, {str(dtype).removeprefix('torch.')}, CPU", f"{matrix_rate(dtype):.0f} GFLOP/s")
-    console.print(table)
+        row(f"matrix products, {str(dtype).removeprefix('torch.')}, CPU", f"{matrix_rate(dtype):.0f} GFLOP/s")
+    say_table(("what", "here"), rows)
     if missing:
         raise UserError(f"missing: {', '.join(missing)}; run `pip install kinema` again in this environment")
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from ..data.store import INDEX, Store
 from ..errors import UserError, unknown
@@ -20,11 +22,24 @@ from ..motion.formats.npz import from_array, read_array
 from ..motion.formats.tables import MAX_TEXT, table
 from ..motion.skeleton import Skeleton
 from ..motion.skeletons import SKELETONS
+from ..text import one_line, say
 
 BARE = (".npy", ".npz", ".csv")
 """Files of numbers that may need a skeleton from elsewhere."""
 
-console = Console()
+
+def say_table(heads: Sequence[str], rows: Iterable[Sequence[object]], title: object = "", right: Collection[str] = ()) -> None:
+    """Prints a table of what may come out of files: no cell can drive the terminal, and brackets in it are no markup.
+
+    Args:
+        heads: of the columns. rows: a cell for each. title: above it, from the left. right: heads of columns of numbers.
+    """
+    table = Table(title=Text(one_line(title)) if title else None, title_justify="left")
+    for head in heads:
+        table.add_column(head, justify="right" if head in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(one_line(cell)) for cell in row))
+    Console().print(table)
 
 
 def skeleton_of(text: str | Path) -> Skeleton:
@@ -115,7 +130,7 @@ def tell_unfinished(folder: Path, epochs: float) -> None:
         return
     state = found.state
     total = f" of {max(1, round(epochs * round(state.index / state.epoch)))}" if state.epoch > 0 else ""
-    print(f"{plain(folder)}: trained {state.step}{total} steps; what it says is that of an unfinished run", file=sys.stderr)
+    say(f"{folder}: trained {state.step}{total} steps; what it says is that of an unfinished run", to=sys.stderr)
 
 
 def _is_bare(file: Path) -> bool:
@@ -158,8 +173,3 @@ def check_folder(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise UserError(f"{path}: a file is in the way of the folder; choose another --out")
     check_writable(path)
-
-
-def plain(text: object) -> str:
-    """Text out of a file, safe to print: what is not printable is shown as an escape."""
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in str(text))

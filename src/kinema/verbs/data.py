@@ -13,7 +13,8 @@ from ..data.stage import signs1, stage1
 from ..data.stage.world import WORLDS
 from ..data.store import Store
 from ..errors import UserError, unknown
-from .common import check_writable, plain, skeleton_of
+from ..text import say
+from .common import check_writable, skeleton_of
 from .progress import progress
 
 WIDTH = 80
@@ -24,7 +25,7 @@ SIDES = {"stage-1": stage1.split, "signs-1": signs1.split}
 def list_datasets() -> None:
     """Prints `DATASETS`, links whole, in lines of `WIDTH`."""
     for dataset in DATASETS.values():
-        print("\n".join(_lines(dataset)))
+        say(*_lines(dataset))
 
 
 def _lines(dataset: Dataset) -> list[str]:
@@ -75,8 +76,8 @@ def build_store(
         progress=sys.stderr.isatty(),
     )
     store = Store.open(out)
-    print(plain("\n".join(summary.lines())))
-    print(f"{plain(out)}: {len(store.classes)} classes, skeleton {store.skeleton.name}")
+    say(*summary.lines())
+    say(f"{out}: {len(store.classes)} classes, skeleton {store.skeleton.name}")
 
 
 def stage_store(name: str, out: Path, clips: int | None, overwrite: bool) -> None:
@@ -95,7 +96,7 @@ def stage_store(name: str, out: Path, clips: int | None, overwrite: bool) -> Non
     with progress(count, "clip") as step:
         store = write(out, count, overwrite=overwrite, progress=step)
     sides = ", ".join(_sizes(store, part) for part in splits(store))
-    print(f"{plain(out)}: {len(store)} clips, {len(store.classes)} classes, skeleton {store.skeleton.name}; {sides}")
+    say(f"{out}: {len(store)} clips, {len(store.classes)} classes, skeleton {store.skeleton.name}; {sides}")
 
 
 def _sizes(store: Store, name: str) -> str:
@@ -121,6 +122,5 @@ def check_store(path: Path, strict: bool) -> None:
     remarks = check(store)
     if strict and remarks:
         raise UserError(f"{path}: {len(remarks)} differences from the published protocol: {'; '.join(remarks)}")
-    print(f"{plain(path)}: whole; {len(store)} clips, {len(store.classes)} classes, {store.skeleton.name}")
-    for line in remarks:
-        print(plain(line))
+    say(f"{path}: whole; {len(store)} clips, {len(store.classes)} classes, {store.skeleton.name}")
+    say(*remarks)

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.table import Table
-from rich.text import Text
-
 from ..data.store import INDEX, Store
 from ..errors import UserError
 from ..motion.clip import Clip
@@ -19,8 +16,9 @@ from ..recognition.predict import embed as run_embed
 from ..recognition.predict import save_features
 from ..recognition.report import build_report
 from ..recognition.run import open_run
+from ..text import say
 from ..training.device import device_of
-from .common import check_folder, check_writable, console, read_clips, tell_unfinished
+from .common import check_folder, check_writable, read_clips, say_table, tell_unfinished
 
 
 def evaluate(
@@ -57,21 +55,21 @@ def evaluate(
         fuse=others,
         epochs=epochs,
         device=str(device_of(accelerator)),
-        say=print,
+        say=say,
     )
     save_metrics(found, out / "metrics.json")
     methods = " and ".join(dict.fromkeys(run.recipe.method for run in (runs[0], *others[:1])))
     build_report(out / "report.html", found, runs, store.clip(int(found.split.test[0])), title=f"{methods} on {found.name}")
     _print(found)
-    print(f"{out / 'metrics.json'}\n{out / 'report.html'}")
+    say(out / "metrics.json", out / "report.html")
 
 
 def _print(found: Evaluation) -> None:
-    table = Table("protocol", "accuracy, %", "seeds", title=Text(found.name))
+    rows: list[tuple[str, str, int]] = []
     for row in found.rows:
         spread = "" if row.spread is None else f" ± {row.spread:.1f}"
-        table.add_row(MEANING[row.protocol], f"{row.mean:.1f}{spread}", str(len(row.scores)))
-    console.print(table)
+        rows.append((MEANING[row.protocol], f"{row.mean:.1f}{spread}", len(row.scores)))
+    say_table(("protocol", "accuracy, %", "seeds"), rows, found.name)
 
 
 def embed(folder: Path, source: Path, out: Path, accelerator: str) -> None:
@@ -94,12 +92,12 @@ def embed(folder: Path, source: Path, out: Path, accelerator: str) -> None:
     tell_unfinished(folder, trained.recipe.epochs)
     features = run_embed(trained, clips, device=str(device_of(accelerator)))
     save_features(out, features, names, [-1 if clip.label is None else clip.label for clip in clips])
-    print(f"{out}: features {features.shape} of {len(clips)} clips")
+    say(f"{out}: features {features.shape} of {len(clips)} clips")
 
 
 def demo(out: Path) -> None:
     """Runs the demo and prints where its results are."""
     check_folder(out)
-    found = run_demo(out, say=print)
+    found = run_demo(out, say=say)
     _print(found)
-    print(f"report:  {(out / 'report.html').resolve()}\nmetrics: {(out / 'metrics.json').resolve()}")
+    say(f"report:  {(out / 'report.html').resolve()}", f"metrics: {(out / 'metrics.json').resolve()}")

@@ -15,6 +15,7 @@ from ..recognition.classifier import score_classifier, train_classifier
 from ..recognition.evaluate import make_task
 from ..recognition.published import lasting
 from ..recognition.run import CLASSIFIER, open_run, read_config
+from ..text import say
 from ..training.device import device_of
 from ..training.folder import CONFIG
 from .common import check_folder, tell_unfinished
@@ -65,12 +66,12 @@ def finetune(
     encoder = trained.encoder(weights=not scratch, drop_path=0.0 if frozen else how.drop_path).alone().to(device_of(accelerator))
     name = "linear" if frozen else "scratch" if scratch else "finetune"
     model = train_classifier(name, trained, encoder, task, how, out, seed=trained.seed, frozen=frozen, quiet=False)
-    print(f"{out}: {len(task.classes)} classes, trained on {len(task.split.train)} clips; `kinema recognize FILE --run {out}`")
+    say(f"{out}: {len(task.classes)} classes, trained on {len(task.split.train)} clips; `kinema recognize FILE --run {out}`")
     if not len(task.split.test):
         return
     score = score_classifier(name, model, task, how)
     found = {"top1": score.accuracy, **{k: score.details[k] for k in ("top5", "per_class", "per_class_top5")}}
-    print(
+    say(
         f"{task.name}: {len(task.split.test)} test clips: top 1 {found['top1']:.1f} %, top 5 {found['top5']:.1f} %; "
         f"over classes {found['per_class']:.1f} % and {found['per_class_top5']:.1f} %"
     )

@@ -12,8 +12,9 @@ from ..data.video import Video
 from ..errors import UserError
 from ..motion.clip import Clip
 from ..motion.formats import dotpose
+from ..text import say
 from ..view.overlay import save_film, save_sheet
-from .common import check_writable, plain
+from .common import check_writable
 from .progress import progress
 from .quiet import quiet
 
@@ -44,7 +45,7 @@ def pose(video: Path, out: Path | None, overlay: Path | None, fps: float | None)
             with progress(chosen.total, "frame") as step:
                 clip = extract(opened, extractor, chosen, step)
         if chosen.resampled and fps is None:
-            print(f"its frames are unevenly spaced: taken at {chosen.fps:.6g} a second")
+            say(f"its frames are unevenly spaced: taken at {chosen.fps:.6g} a second")
     dotpose.write(clip, out)
     _report(clip, out, f"MediaPipe {extractor.version}")
     if overlay is not None:
@@ -53,13 +54,13 @@ def pose(video: Path, out: Path | None, overlay: Path | None, fps: float | None)
 
 def _report(clip: Clip, out: Path, by: str) -> None:
     width, height = clip.image_size or (0, 0)
-    print(f"{clip.frames} frames, {clip.seconds:.2f} s at {clip.fps:.6g} a second, {width} x {height} pixels, by {by}")
+    say(f"{clip.frames} frames, {clip.seconds:.2f} s at {clip.fps:.6g} a second, {width} x {height} pixels, by {by}")
     counts = found(clip)
     if any(counts.values()):
-        print("found in frames: " + ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in counts.items()))
+        say("found in frames: " + ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in counts.items()))
     else:
-        print("nobody was found in any frame; the file says so: every joint is absent")
-    print(f"written to {plain(out)}")
+        say("nobody was found in any frame; the file says so: every joint is absent")
+    say(f"written to {out}")
 
 
 def _draw(video: Path, chosen: Pace, clip: Clip, overlay: Path) -> None:
@@ -71,5 +72,5 @@ def _draw(video: Path, chosen: Pace, clip: Clip, overlay: Path) -> None:
         else:
             codec = save_film(images, clip, overlay)
             if codec != "h264":
-                print(f"this build of FFmpeg has no h264 encoder: written as {codec}")
-    print(f"drawn to {plain(overlay)}")
+                say(f"this build of FFmpeg has no h264 encoder: written as {codec}")
+    say(f"drawn to {overlay}")

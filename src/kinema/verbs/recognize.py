@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-from rich.table import Table
-from rich.text import Text
 
 from ..data.extract import Holistic, extract, pace
 from ..data.video import Video
@@ -25,9 +23,10 @@ from ..recognition.classifier import Recogniser, open_recogniser
 from ..recognition.masa_prepare import shows_hands
 from ..recognition.recognize import Label, Recognition, Stream, is_cut, labels_to_json
 from ..recognition.recognize import recognize as run_recognize
+from ..text import one_line, say, say_json
 from ..training.device import device_of
 from ..view.timeline import Span, draw
-from .common import check_writable, checked_number, clip_for, console, plain, tell_unfinished
+from .common import check_writable, checked_number, clip_for, say_table, tell_unfinished
 from .progress import progress
 from .quiet import quiet
 
@@ -104,10 +103,7 @@ def recognize(
     if recogniser.recipe.signs:
         prepared = recogniser.prepare(clip)
         if prepared is not None and not shows_hands(prepared):
-            print(
-                f"{plain(file)}: no hand is seen in any of its {clip.frames} frames; what follows rests on the arms",
-                file=sys.stderr,
-            )
+            say(f"{file}: no hand is seen in any of its {clip.frames} frames; what follows rests on the arms", to=sys.stderr)
     with progress(clip.frames, "frame") as step:
         found = run_recognize(recogniser, clip, top=top, window=window, hop=hop, progress=step)
     if out is None and len(found.pieces) > 1 and not as_json:
@@ -118,11 +114,11 @@ def recognize(
         draw(spans, out, clip, title)
     if as_json:
         told = {"run": str(run), "file": str(file), "clip": number, "person": person, **found.to_json()}
-        print(json.dumps(told | {"picture": None if out is None else str(out)}, indent=1, allow_nan=False))
+        say_json(told | {"picture": None if out is None else str(out)})
     else:
         _print(found)
         if out is not None:
-            print(f"drawn to {plain(out)}")
+            say(f"drawn to {out}")
 
 
 def _width_and_height(text: str) -> tuple[int, int]:
@@ -159,7 +155,7 @@ def _film(file: Path, recogniser: Recogniser, told: TextIO, check: Callable[[flo
             extractor = Holistic()
             with progress(chosen.total, "frame") as step:
                 clip = extract(video, extractor, chosen, step)
-    print(f"{clip.frames} frames looked at by MediaPipe {extractor.version}", file=told)
+    say(f"{clip.frames} frames looked at by MediaPipe {extractor.version}", to=told)
     return clip
 
 
@@ -172,10 +168,6 @@ def _made_up(video: Video) -> Clip:
     return Clip(positions, HOLISTIC75, 25, sure, units="pixels", image_size=(width, height), source=str(video.path))
 
 
-def _line(text: str) -> str:
-    return plain(" ".join(text.split()))
-
-
 def _percent(label: Label) -> str:
     return f"{100 * label.confidence:.0f} %"
 
@@ -184,21 +176,17 @@ def _print(found: Recognition) -> None:
     """A table of one piece; of several, a line for each time in which the first label stays the same, and the whole in a line."""
     seconds = found.frames / found.fps
     if len(found.pieces) == 1:
-        print(f"{_line(Path(found.source).name or 'clip')}, {seconds:.1f} s")
-        table = Table()
-        table.add_column("class", overflow="fold")
-        table.add_column("confidence", justify="right")
-        for label in found.labels:
-            table.add_row(Text(_line(label.name)), _percent(label))
-        console.print(table)
+        say(f"{one_line(Path(found.source).name or 'clip')}, {seconds:.1f} s")
+        rows = [(label.name, _percent(label)) for label in found.labels]
+        say_table(("class", "confidence"), rows, right=("confidence",))
         return
     merged = found.merged()
     times = [f"{span.start:.1f}-{span.end:.1f} s" for span in merged]
-    names = [_line(span.labels[0].name) if span.labels else "(nobody)" for span in merged]
+    names = [one_line(span.labels[0].name) if span.labels else "(nobody)" for span in merged]
     for time, name, span in zip(times, names, merged, strict=True):
         sure = f"  {_percent(span.labels[0]):>5}" if span.labels else ""
-        print(f"{time:>{max(map(len, times))}}  {name:<{max(map(len, names))}}{sure}".rstrip())
-    print("on the whole: " + ", ".join(f"{_line(label.name)} {_percent(label)}" for label in found.labels))
+        say(f"{time:>{max(map(len, times))}}  {name:<{max(map(len, names))}}{sure}".rstrip())
+    say("on the whole: " + ", ".join(f"{one_line(label.name)} {_percent(label)}" for label in found.labels))
 
 
 # standard input
@@ -223,11 +211,11 @@ def _live(recogniser: Recogniser, top: int, window: float | None, hop: float | N
             labels = stream.push(positions, confidence)
             if labels is not None:
                 told = {"frames": stream.frames, "seconds": round(stream.frames / stream.fps, 6)}
-                print(json.dumps(told | {"labels": labels_to_json(labels)}, allow_nan=False), flush=True)
+                say_json(told | {"labels": labels_to_json(labels)}, indent=None)
     except UserError as error:
         raise UserError(f"standard input, line {line}: {error}") from error
     if stream.frames < stream.first:
-        print(f"the input ended after {stream.frames} poses; the first answer comes after {stream.first}", file=sys.stderr)
+        say(f"the input ended after {stream.frames} poses; the first answer comes after {stream.first}", to=sys.stderr)
 
 
 def _json_line(known: Sequence[str], needed: str) -> dict[str, Any] | None:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import functools
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-from rich.table import Table
-from rich.text import Text
 
 from ..data.store import Store, relative_source
 from ..errors import UserError
@@ -17,9 +13,10 @@ from ..motion.clip import Clip
 from ..recognition.retrieve import Neighbour, same
 from ..recognition.retrieve import retrieve as run_retrieve
 from ..recognition.run import check_fits, open_run
+from ..text import one_line, say, say_json
 from ..training.device import device_of
 from ..view.neighbours import Row, most, save_page, save_sheet
-from .common import check_writable, clip_for, console, plain, tell_unfinished
+from .common import check_writable, clip_for, say_table, tell_unfinished
 
 DRAWINGS = (".png", ".html")
 
@@ -44,16 +41,16 @@ def retrieve(
     query, _ = clip_for(file, number, trained.skeleton)
     tell_unfinished(run, trained.recipe.epochs)
     # what a program reads stands alone on standard output
-    say = functools.partial(print, file=sys.stderr if as_json else sys.stdout)
-    found = run_retrieve(trained, query, store, top=top, stream=stream, device=device, say=lambda text: say(plain(text)))
+    tell = functools.partial(say, to=sys.stderr if as_json else sys.stdout)
+    found = run_retrieve(trained, query, store, top=top, stream=stream, device=device, say=tell)
     left_out = [store.entries[row].id for row in same(query, store)]
     if left_out:
-        say(f"the query is in the store ({_line(', '.join(left_out))}) and left out")
+        tell(f"the query is in the store ({_line(', '.join(left_out))}) and left out")
     if len(found) < top:
-        say(f"--top {top}: there are {len(found)} clips to compare with; all are given")
+        tell(f"--top {top}: there are {len(found)} clips to compare with; all are given")
     shown = found[: most() - 1]
     if len(shown) < len(found):
-        say(f"the picture shows the {len(shown)} most similar of {len(found)}")
+        tell(f"the picture shows the {len(shown)} most similar of {len(found)}")
     rows = [Row(_line("query", _class(query.label, query.label_name), relative_source(query.source)), query)]
     rows += [
         Row(_line(rank, f"similarity {n.similarity:.3f}", _class(n.label, n.class_name), n.id), store.clip(n.row))
@@ -66,10 +63,10 @@ def retrieve(
         by = f"by {trained.recipe.method} {trained.recipe.preset}" + (f", stream {stream}" if stream else "")
         save_page(rows, HEADS, table, out, f"Motions of {_line(store.name)} most like one", f"{rows[0].caption}; {by}")
     if as_json:
-        print(json.dumps(_to_json(query, number, trained.folder, store, stream, left_out, found, out), indent=1, allow_nan=False))
+        say_json(_to_json(query, number, trained.folder, store, stream, left_out, found, out))
     else:
         _print(query, store, found)
-        print(f"drawn to {plain(out)}")
+        say(f"drawn to {out}")
 
 
 HEADS = ("rank", "similarity", "class", "clip")
@@ -81,18 +78,13 @@ def _class(label: int | None, name: str | None) -> str:
 
 def _line(*facts: object) -> str:
     """What is known, in one printable line."""
-    return " · ".join(plain(" ".join(str(f).split())) for f in facts if f not in (None, ""))
+    return " · ".join(one_line(f) for f in facts if f not in (None, ""))
 
 
 def _print(query: Clip, store: Store, found: Sequence[Neighbour]) -> None:
     title = _line(f"most like {relative_source(query.source) or 'the clip'}", _class(query.label, query.label_name))
-    table = Table(title=Text(title), title_justify="left")
-    for head in HEADS:
-        table.add_column(head, justify="right" if head in HEADS[:2] else "left", overflow="fold")
-    for rank, n in enumerate(found, 1):
-        # as Text: what stands in brackets in a name is no markup
-        table.add_row(str(rank), f"{n.similarity:.3f}", Text(_line(_class(n.label, n.class_name))), Text(_line(n.id)))
-    console.print(table)
+    rows = [(rank, f"{n.similarity:.3f}", _class(n.label, n.class_name), n.id) for rank, n in enumerate(found, 1)]
+    say_table(HEADS, rows, title, right=HEADS[:2])
 
 
 def _to_json(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import UserError
+from ..text import say
 from ..view.describe import describe
 from ..view.figure import save_gif, save_mp4, save_png
-from .common import check_writable, chosen_clip, plain
+from .common import check_writable, chosen_clip
 
 DRAWINGS = (".png", ".gif", ".mp4")
 
@@ -24,8 +25,8 @@ def show(file: Path, number: int, out: Path | None, skeleton: Path | None) -> No
         raise UserError(f"--out {out}: expected a name that ends in {', '.join(DRAWINGS)}")
     check_writable(out)
     clip, total = chosen_clip(file, number, skeleton)
-    print(f"clip {number} of {total}" if total else f"clip {number}")
-    print(plain(describe(clip)))
+    say(f"clip {number} of {total}" if total else f"clip {number}")
+    say(*describe(clip).split("\n"))
     if kind == ".png":
         save_png(clip, out)
     elif kind == ".gif":
@@ -33,5 +34,5 @@ def show(file: Path, number: int, out: Path | None, skeleton: Path | None) -> No
     else:
         codec = save_mp4(clip, out)
         if codec != "h264":
-            print(f"this build of FFmpeg has no h264 encoder: written as {codec}")
-    print(f"drawn to {plain(out)}")
+            say(f"this build of FFmpeg has no h264 encoder: written as {codec}")
+    say(f"drawn to {out}")

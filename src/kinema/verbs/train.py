@@ -14,6 +14,7 @@ from ..recognition import import_weights as importing
 from ..recognition.presets import recipe
 from ..recognition.recipes import Recipe, from_json, to_json
 from ..recognition.run import pretrain
+from ..text import say
 from ..training.fit import Every
 from .common import check_folder, skeleton_of
 
@@ -129,9 +130,9 @@ def train(
     )
     if result.finished:
         most = f", the most of this recipe (--epochs {chosen.epochs:g} for all)" if result.step == chosen.most_steps else ""
-        print(f"{out}: finished after {result.step} steps{most}; measure it with `kinema evaluate {out} --data {data} --split ...`")
+        say(f"{out}: finished after {result.step} steps{most}; measure it with `kinema evaluate {out} --data {data} --split ...`")
     else:
-        print(f"{out}: stopped after {result.step} steps; the same command with --resume goes on")
+        say(f"{out}: stopped after {result.step} steps; the same command with --resume goes on")
 
 
 def import_weights(method: str, file: Path, preset: str, out: Path, skeleton: str | None) -> None:
@@ -139,4 +140,4 @@ def import_weights(method: str, file: Path, preset: str, out: Path, skeleton: st
     check_folder(out)
     joints = skeleton_of(skeleton or ("sign49" if method == "masa" else "ntu25"))
     count = importing.import_weights(method, preset, file, out, joints)
-    print(f"{out}: {count} tensors imported from {file}")
+    say(f"{out}: {count} tensors imported from {file}")

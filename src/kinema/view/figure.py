@@ -18,6 +18,7 @@ from ..errors import UserError
 from ..files import atomic_file
 from ..motion.clip import Clip
 from ..motion.skeleton import Skeleton
+from ..text import one_line, plain
 from .film import write_film
 from .scene import Scene, look, nice
 
@@ -210,7 +211,7 @@ def title(clip: Clip) -> str:
 def _fit(text: str, width: float) -> str:
     """`text` cut so that it fits `width` fine pixels."""
     font = _font(13 * FINER)
-    text = " ".join(text.split())[:400]
+    text = one_line(text[:400])
     while len(text) > 1 and font.getlength(text) > width:
         text = text[:-2].rstrip() + "…"
     return text
@@ -253,7 +254,7 @@ def save_mp4(clip: Clip, path: Path, fps: float | None = None, size: tuple[int, 
     """
     codec = write_film(_images(clip, look(clip), range(clip.frames), size), path, _rate(clip, fps), "try a GIF")
     if codec != "h264":
-        logging.getLogger(__name__).warning("%s: written as MPEG-4 part 2, because FFmpeg has no H.264 encoder here", path)
+        logging.getLogger(__name__).warning("%s: written as MPEG-4 part 2, because FFmpeg has no H.264 encoder here", plain(path))
     return codec
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import UserError
+from ..text import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -227,10 +228,10 @@ def bars(rows: Sequence[Bar], title: str = "", xlabel: str = "accuracy, %") -> s
 
 
 def _text(value: object, longest: int = 80) -> str:
-    """One printable line. Control characters are not allowed in XML, in any spelling."""
-    text = " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())
+    """One line. Control characters are not allowed in XML, in any spelling."""
+    text = one_line(value)
     # matplotlib hides legend entries whose name begins with an underscore
-    text = "\u200b" + text if text.startswith("_") else text
+    text = " " + text if text.startswith("_") else text
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from ..errors import UserError
 from ..files import atomic_file
 from ..motion.skeleton import Skeleton
+from ..text import plain
 from . import plots
 from .player import player
 
@@ -164,7 +165,7 @@ def write_report(path: Path, title: str, sections: Sequence[Section], subtitle: 
 
 
 def render(title: str, sections: Sequence[Section], subtitle: str = "", footer: str = "") -> str:
-    """The HTML of a report."""
+    """The HTML of a report. Nothing that a section says can turn the order of its letters round, or hide: see `text.plain`."""
     style, script = (Path(__file__).with_name(n).read_text(encoding="utf-8").strip() for n in ("report.css", "player.js"))
     moves = any('class="motion"' in s.body for s in sections)
     # only this very script may run: even markup that slipped through the escaping could not
@@ -174,7 +175,7 @@ def render(title: str, sections: Sequence[Section], subtitle: str = "", footer: 
     )
     links = "".join(f'<a href="#s{i}">{html.escape(s.title)}</a>' for i, s in enumerate(sections, 1))
     body = "\n".join(f'<section id="s{i}"><h2>{html.escape(s.title)}</h2>\n{s.body}</section>' for i, s in enumerate(sections, 1))
-    return f"""<!DOCTYPE html>
+    page = f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -196,6 +197,7 @@ def render(title: str, sections: Sequence[Section], subtitle: str = "", footer: 
 </body>
 </html>
 """
+    return "\n".join(map(plain, page.split("\n")))
 
 
 def _words(left: bool) -> str:
