@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, NotRequired
 import pytest
 
 from kinema.errors import FormatError
-from kinema.schema import check, fits
+from kinema.schema import Table, fits
 
 VALUES = {
     "null": None, "true": True, "one": 1, "minus": -1, "half": 0.5, "text": "a", "list": [], "words": ["a"], "mixed": ["a", 1],
@@ -50,9 +50,9 @@ def test_kinds(kind):
 )
 def test_messages(value, said):
     with pytest.raises(FormatError, match=f"^here: {said}"):
-        check(value, {"n": Annotated[int, 1, 9], "s": NotRequired[list[str]]}, "here", more=False)
+        Table(n=Annotated[int, 1, 9], s=NotRequired[list[str]], more=False).check(value, "here")
 
 
 def test_more_is_passed_over():
     value = {"n": 1, "x": 2}
-    assert check(value, {"n": int}, "here") is value
+    assert Table(n=int).check(value, "here") is value

@@ -175,6 +175,8 @@ def _finite(number: str) -> float:
 
 
 def _whole(number: str) -> int:
+    if len(number) < 19:
+        return int(number)
     if len(number) > 20 or not -LARGEST <= int(number) < LARGEST:
         raise ValueError(f"a whole number of {len(number)} digits is too large")
     return int(number)

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin
 
 from .errors import FormatError
 
-Table = Mapping[str, Any]
 MAX_SHOWN = 60
 """Letters of a value in a message."""
 _NAMES = {
@@ -29,28 +28,38 @@ _NAMES = {
 }
 
 
-def check(value: Any, table: Table, origin: object, *, more: bool = True) -> dict[str, Any]:
-    """`value`, if it is an object that holds what `table` says.
+class Table:
+    """The keys of an object, and what each may be.
 
     Args:
-        value: JSON. origin: the file, or the part of it, that messages name.
-        more: keys that the table does not name are passed over; otherwise they are refused.
-
-    Raises:
-        FormatError: no object, a key that is missing (or unknown), or a value of another kind.
+        more: keys that are not named here are passed over; otherwise they are refused.
+        kinds: by key.
     """
-    if not isinstance(value, dict):
-        raise FormatError(origin, f"holds {shown(value)}; expected an object with {', '.join(table)}")
-    for key, kind in table.items():
-        if key in value:
-            if not _test(kind)(value[key]):
-                raise FormatError(origin, f"{key} is {shown(value[key])}; expected {named(kind)}")
-        elif get_origin(kind) is not NotRequired:
-            raise FormatError(origin, f"{key} is missing; expected {named(kind)}")
-    unknown = [] if more else sorted(set(value) - set(table))
-    if unknown:
-        raise FormatError(origin, f"holds {shown(unknown[0])}, which is not known; expected {', '.join(table)}")
-    return value
+
+    def __init__(self, *, more: bool = True, **kinds: Any):
+        self._more, self._kinds = more, kinds
+        self._tests = {key: _test(kind) for key, kind in kinds.items()}
+        self._needed = {key for key, kind in kinds.items() if get_origin(kind) is not NotRequired}
+
+    def check(self, value: Any, origin: object) -> dict[str, Any]:
+        """`value`, if it is an object that holds what is named here; `origin` is the file, or the part of it, that messages name.
+
+        Raises:
+            FormatError: no object, a key that is missing (or unknown), or a value of another kind.
+        """
+        if not isinstance(value, dict):
+            raise FormatError(origin, f"holds {shown(value)}; expected an object with {', '.join(self._kinds)}")
+        tests = self._tests
+        for key, each in value.items():
+            if key in tests:
+                if not tests[key](each):
+                    raise FormatError(origin, f"{key} is {shown(each)}; expected {named(self._kinds[key])}")
+            elif not self._more:
+                raise FormatError(origin, f"holds {shown(key)}, which is not known; expected {', '.join(self._kinds)}")
+        if not self._needed <= value.keys():
+            missing = next(key for key in self._kinds if key in self._needed and key not in value)
+            raise FormatError(origin, f"{missing} is missing; expected {named(self._kinds[missing])}")
+        return value
 
 
 def fits(value: Any, kind: Any) -> bool:
@@ -82,7 +91,7 @@ def named(kind: Any) -> str:
 
 @functools.cache
 def _test(kind: Any) -> Callable[[Any], bool]:
-    """The test of a kind. Made once for each: a store has as many entries as clips."""
+    """The test of a kind, made once: a store has as many entries as clips."""
     origin, of = get_origin(kind), get_args(kind)
     if kind is Any:
         return lambda value: True
@@ -94,8 +103,9 @@ def _test(kind: Any) -> Callable[[Any], bool]:
     if origin is Literal:
         return lambda value: isinstance(value, str) and value in of
     if origin in (Union, UnionType):
-        tests = [_test(each) for each in of]
-        return lambda value: any(test(value) for test in tests)
+        tests = [_test(each) for each in of if each is not NoneType]
+        first, others, empty = tests[0], tests[1:], NoneType in of
+        return lambda value: (value is None and empty) or first(value) or any(test(value) for test in others)
     if origin is list:
         each = _test(of[0])
         return lambda value: type(value) is list and all(map(each, value))

@@ -7,7 +7,6 @@ build that was stopped continues where it was; the last step joins the chunks in
 from __future__ import annotations
 
 import hashlib
-import json
 import multiprocessing
 import os
 import shutil
@@ -24,15 +23,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from ..errors import FormatError, UserError, unknown
-from ..files import write_json
+from ..files import read_json, write_json
 from ..motion import formats
 from ..motion.clip import Clip
 from ..motion.formats.jobs import Job, JobList
 from ..motion.skeleton import Skeleton
 from ..motion.skeletons import SKELETONS
+from ..schema import fits
 from .datasets import Dataset
 from .datasets import dataset as find_dataset
-from .store import Store, check_free, publish
+from .publish import publish, remove_replaced
+from .store import Store, check_free
 from .work import work_folder
 
 CHUNK = 64
@@ -120,12 +121,14 @@ def build(
     if not jobs:
         raise UserError(f"{source}: no files of {known.title if known else f'format {label}'}; is it the right folder or zip?")
     parts = [jobs[i : i + CHUNK] for i in range(0, len(jobs), CHUNK)]
-    work = out.parent / f".{out.name}.building"
+    place = out.resolve()  # of a link, what it leads to
+    work = place.with_name(f".{place.name}.building")
     with work_folder(work, _fingerprint(label, known, jobs)):
-        missing = [i for i in range(len(parts)) if not _bad_list(work, i).exists()]
+        remove_replaced(place)
+        missing = [i for i in range(len(parts)) if _finished(work, i) is None]
         resumed = len(jobs) - sum(len(parts[i]) for i in missing)
         _read_all(parts, missing, work, module.read, workers or _cores(), strict, progress, resumed, len(jobs))
-        skipped = [(str(n), str(r)) for i in range(len(parts)) for n, r in json.loads(_bad_list(work, i).read_text("utf-8"))]
+        skipped = [bad for i in range(len(parts)) for bad in _finished(work, i) or []]
         if skipped and strict:
             raise FormatError(*skipped[0])
         if skipped and not any(_part(work, i).exists() for i in range(len(parts))):
@@ -140,7 +143,7 @@ def build(
             dataset=known.name if known else None,
         )
         clips = len(store)
-        publish(work / "store", out)
+        publish(work / "store", place)
     shutil.rmtree(work)
     seconds = time.monotonic() - begun
     remarks = listed.remarks if listed else ()
@@ -205,6 +208,19 @@ def _part(work: Path, i: int) -> Path:
 def _bad_list(work: Path, i: int) -> Path:
     """Written last: a chunk is finished when it exists."""
     return work / f"part-{i:06}.bad.json"
+
+
+def _finished(work: Path, i: int) -> list[tuple[str, str]] | None:
+    """The bad files of a chunk that has been read, with reasons; None of one that is still to be read, or is damaged."""
+    try:
+        listed = read_json(_bad_list(work, i))
+        if not fits(listed, list[tuple[str, str]]):
+            return None
+        if _part(work, i).exists():
+            Store.open(_part(work, i), resolved=False)
+    except UserError:
+        return None
+    return [(name, reason) for name, reason in listed]
 
 
 def _read_all(
@@ -280,6 +296,6 @@ def _joined(work: Path, parts: int) -> Iterator[tuple[str, Clip]]:
     """All clips of all parts in order."""
     for i in range(parts):
         if _part(work, i).exists():
-            store = Store.open(_part(work, i))
+            store = Store.open(_part(work, i), resolved=False)
             for k, entry in enumerate(store.entries):
                 yield entry.id, store.clip(k)

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import FormatError, UserError
+from ..files import parse_json
 
 HEADER = 4096
 """Bytes kept free for the header, so that the first array can be written before its length is known."""
@@ -134,7 +135,9 @@ def map_safetensors(path: Path) -> dict[str, np.ndarray]:
             length = int.from_bytes(file.read(8), "little")
             if not 2 <= length <= min(size - 8, 2**20):
                 raise ValueError(f"a header of {length} bytes in a file of {size}")
-            table = json.loads(file.read(length))
+            table = parse_json(file.read(length), path)
+            if not isinstance(table, dict):
+                raise ValueError("a header without names")
         whole = np.memmap(path, dtype=np.uint8, mode="r")
         arrays: dict[str, np.ndarray] = {}
         end = 0
@@ -148,6 +151,8 @@ def map_safetensors(path: Path) -> dict[str, np.ndarray]:
             end = stop
         if end != size - 8 - length:
             raise ValueError(f"{size - 8 - length - end} bytes too many")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise FormatError(path, f"damaged or cut off ({type(error).__name__}: {error}); build the store again") from error
+    except OSError as error:
+        raise FormatError(path, f"cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise FormatError(path, f"damaged or cut off ({type(error).__name__}: {error})") from error
     return arrays

@@ -9,26 +9,53 @@ from __future__ import annotations
 
 import json
 import operator
-import os
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired
 
 import numpy as np
 
 from ..errors import FormatError, UserError
-from ..files import TEMPORARY, atomic_folder
-from ..motion.clip import Caption, Clip
+from ..files import TEMPORARY, atomic_folder, parse_json, read_json
+from ..motion.clip import FASTEST, MAX_FRAMES, MAX_PEOPLE, SLOWEST, Caption, Clip
 from ..motion.skeleton import Skeleton
+from ..schema import Table, shown
+from ..text import plain_json
 from . import ragged
+from .publish import put_back
 from .ragged import DTYPES, RaggedWriter, map_safetensors
+from .work import replacement
 
 SCHEMA = 1
 FRAMES, INDEX = "frames.safetensors", "index.json"
+MAX_INDEX = 2**30
+"""Bytes of the largest index; a clip takes about 200."""
 ARRAYS = {"positions": "F32", "confidence": "F32", "body_ids": "I64", "rotations": "F32", "offsets": "F32", "contacts": "BOOL"}
 """Arrays of a clip and how they are stored; all but `positions` are optional."""
+
+_FPS = Annotated[float, SLOWEST, FASTEST]
+_SIDE = Annotated[int, 0, 2**31]
+_STORE = Table(name=str, dataset=str | None, fps=_FPS, classes=list[str], skeleton=dict[str, Any], clips=list[Any], checksum=str)
+_CLIP = Table(
+    id=str,
+    frames=Annotated[int, 1, MAX_FRAMES],
+    people=Annotated[int, 1, MAX_PEOPLE],
+    fps=NotRequired[_FPS],
+    label=NotRequired[Annotated[int, 0, 2**31] | None],
+    label_name=NotRequired[str | None],
+    subject=NotRequired[str | None],
+    view=NotRequired[str | None],
+    units=NotRequired[Literal["metres", "pixels", "normalised"]],
+    image_size=NotRequired[tuple[_SIDE, _SIDE] | None],
+    source=NotRequired[str],
+    captions=NotRequired[list[Any]],
+    meta=NotRequired[dict[str, Any]],
+    more=False,
+)
+_CAPTION = Table(text=str, start=NotRequired[float], end=NotRequired[float | None], more=False)
+_META = Table(splits=NotRequired[list[str]])
+"""What the rest of Kinema relies on in what else is known of a clip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,26 +83,16 @@ class Entry:
         return {k: v for k, v in value.items() if v != [] and (k, v) not in (("units", "metres"), ("fps", fps))}
 
     @classmethod
-    def from_json(cls, value: Any, fps: float) -> Entry:
-        """The entry that `to_json` described. Raises KeyError, TypeError or ValueError on anything else."""
-        size, captions = value.get("image_size"), value.get("captions", [])
-        words = {k: value.get(k) for k in ("label_name", "subject", "view")}
-        if not all(v is None or isinstance(v, str) for v in words.values()):
-            raise TypeError(f"{words} of clip {value['id']!r} are not strings")
-        label = value.get("label")
-        return cls(
-            id=str(value["id"]),
-            frames=operator.index(value["frames"]),
-            people=operator.index(value["people"]),
-            fps=float(value.get("fps", fps)),
-            label=None if label is None else operator.index(label),
-            **words,
-            units=str(value.get("units", "metres")),
-            image_size=(int(size[0]), int(size[1])) if size else None,
-            source=str(value.get("source", "")),
-            captions=tuple(Caption(**c) for c in captions),
-            meta=dict(value.get("meta", {})),
-        )
+    def from_json(cls, value: Any, fps: float, origin: object) -> Entry:
+        """The entry that `to_json` described. Raises FormatError, naming `origin`, on anything else."""
+        known = {"fps": fps, **_CLIP.check(value, origin)}
+        if known.get("image_size") is not None:
+            known["image_size"] = tuple(known["image_size"])
+        if "captions" in known:
+            known["captions"] = tuple(Caption(**_CAPTION.check(c, f"{origin}: captions")) for c in known["captions"])
+        if "meta" in known:
+            _META.check(known["meta"], f"{origin}: meta")
+        return cls(**known)
 
 
 class Store:
@@ -88,15 +105,19 @@ class Store:
     """
 
     def __init__(self, folder: Path, index: dict[str, Any], arrays: dict[str, np.ndarray]):
-        self.folder, self.name, self.checksum = folder, str(index["name"]), str(index["checksum"])
+        path = folder / INDEX
+        _STORE.check(index, path)
+        self.folder: Path = folder
+        self.name: str = index["name"]
+        self.checksum: str = index["checksum"]
         self.dataset: str | None = index["dataset"]
-        self.skeleton = Skeleton.from_json(index["skeleton"], folder / INDEX)
-        self.classes: tuple[str, ...] = tuple(str(c) for c in index["classes"])
+        self.skeleton = Skeleton.from_json(index["skeleton"], path)
+        self.classes: tuple[str, ...] = tuple(index["classes"])
         self.fps = float(index["fps"])
-        self.entries = [Entry.from_json(e, self.fps) for e in index["clips"]]
+        self.entries = [Entry.from_json(e, self.fps, f"{path}: clip {i}") for i, e in enumerate(index["clips"])]
         self._arrays = {k: v for k, v in arrays.items() if k in ARRAYS}
         # a copy: int64 behind an odd number of float32 is unaligned in the file, and these are small
-        self._starts = {k: arrays[f"{k}.starts"].copy() for k in self._arrays}
+        self._starts = {k: arrays[f"{k}.starts"].copy() for k in self._arrays if f"{k}.starts" in arrays}
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -107,40 +128,46 @@ class Store:
         return np.array([-1 if e.label is None else e.label for e in self.entries], dtype=np.int64)
 
     @classmethod
-    def open(cls, folder: Path | str) -> Store:
+    def open(cls, folder: Path | str, *, resolved: bool = True) -> Store:
         """Opens a store; its frames are mapped, not read.
+
+        Args:
+            folder: of the store.
+            resolved: False for what `write` made without `resolve`: its labels may be beyond its classes.
 
         Raises:
             UserError: there is no store.
             FormatError: the store is damaged, or a later version wrote it.
         """
         folder = Path(folder)
-        if not (folder / INDEX).is_file() or not (folder / FRAMES).is_file():
+        if not is_store(folder) or not (folder / FRAMES).is_file():
             raise UserError(f"{folder}: no store here ({INDEX} and {FRAMES}); make one with `kinema data build`")
         try:
-            index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise FormatError(folder / INDEX, f"not readable JSON ({error}); build the store again") from error
-        if not isinstance(index, dict) or index.get("kinema_store") != SCHEMA:
-            found = index.get("kinema_store") if isinstance(index, dict) else None
-            raise FormatError(folder / INDEX, f"kinema_store is {found!r}; this version reads {SCHEMA}. Build the store again")
-        arrays = map_safetensors(folder / FRAMES)
-        try:
+            index = read_json(folder / INDEX, MAX_INDEX)
+            if not isinstance(index, dict) or index.get("kinema_store") != SCHEMA:
+                found = index.get("kinema_store") if isinstance(index, dict) else None
+                raise FormatError(folder / INDEX, f"kinema_store is {shown(found)}; this version reads {SCHEMA}")
+            arrays = map_safetensors(folder / FRAMES)
             store = cls(folder, index, arrays)
-            store._check(arrays)
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise FormatError(folder / INDEX, f"damaged ({type(error).__name__}: {error}); build the store again") from error
+            store._check(arrays, resolved)
+        except FormatError as error:
+            raise FormatError(error.origin, f"{error.problem}; build the store again") from error
         return store
 
-    def _check(self, arrays: dict[str, np.ndarray]) -> None:
+    def _check(self, arrays: dict[str, np.ndarray], resolved: bool) -> None:
         """The index and the arrays fit each other. `FormatError` otherwise."""
 
         def fail(problem: str) -> FormatError:
-            return FormatError(self.folder / FRAMES, f"{problem}; the store is damaged, build it again")
+            return FormatError(self.folder / FRAMES, f"damaged: {problem}")
 
+        beyond = next((e for e in self.entries if resolved and e.label is not None and e.label >= len(self.classes)), None)
+        if beyond is not None:
+            raise FormatError(
+                self.folder / INDEX, f"damaged: clip {beyond.id} has label {beyond.label}, of {len(self.classes)} classes"
+            )
+        if len({e.id for e in self.entries}) < len(self.entries):
+            raise FormatError(self.folder / INDEX, "damaged: two clips have the same id")
         joints, people = len(self.skeleton), np.array([e.people for e in self.entries], dtype=np.int64)
-        if any(e.frames < 1 or e.people < 1 or not 0 <= (e.label or 0) for e in self.entries):
-            raise fail("a clip without frames or people, or with a negative label")
         rows = people * np.array([e.frames for e in self.entries], dtype=np.int64)
         if len(people) and "positions" not in self._arrays:
             raise fail("no positions")
@@ -150,8 +177,8 @@ class Store:
             shapes = {inner[name], (joints, 3)} if name == "positions" else {inner[name]}
             if array.shape[1:] not in shapes or array.dtype != DTYPES[ARRAYS[name]]:
                 raise fail(f"{name} {array.shape} {array.dtype}; expected (rows, {', '.join(map(str, inner[name]))})")
-            starts = self._starts[name]
-            if starts.shape != (len(self) + 1,) or starts[0] != 0 or starts[-1] != len(array):
+            starts = self._starts.get(name, np.zeros(0))
+            if starts.dtype != DTYPES["I64"] or starts.shape != (len(self) + 1,) or starts[0] != 0 or starts[-1] != len(array):
                 raise fail(f"{name}.starts do not cover {name}")
             sizes, expected = np.diff(starts), people if name == "offsets" else rows
             if not ((sizes == expected) | ((sizes == 0) & (name != "positions"))).all():
@@ -172,7 +199,7 @@ class Store:
         outer = (entry.frames, entry.people)
         found = {name: array[self._starts[name][i] : self._starts[name][i + 1]] for name, array in self._arrays.items()}
         label_name = entry.label_name
-        if label_name is None and entry.label is not None and entry.label < len(self.classes):
+        if label_name is None and entry.label is not None and entry.label < len(self.classes):  # a part of a build has no classes
             label_name = self.classes[entry.label]
         try:
             return Clip(
@@ -198,7 +225,7 @@ class Store:
         Raises:
             FormatError: something changed since it was written.
         """
-        index = json.loads((self.folder / INDEX).read_text(encoding="utf-8"))
+        index = _STORE.check(read_json(self.folder / INDEX, MAX_INDEX), self.folder / INDEX)
         written = index.pop("checksum")
         digest = ragged.digest(self.folder / FRAMES)
         digest.update(_canonical(index))
@@ -236,8 +263,12 @@ class Store:
         """
         folder = Path(folder)
         check_free(folder, overwrite)
-        fresh = folder if not folder.exists() else folder.parent / f"{TEMPORARY}{folder.name}-{os.getpid()}"
-        with atomic_folder(fresh) as temporary:
+        if folder.exists():
+            place = folder.resolve()  # of a link, what it leads to
+            with replacement(place, place.with_name(f"{TEMPORARY}store-{place.name}")) as fresh:
+                cls.write(fresh, clips, name=name, skeleton=skeleton, classes=classes, dataset=dataset, resolve=resolve)
+            return cls.open(folder, resolved=resolve)
+        with atomic_folder(folder) as temporary:
             entries: dict[str, Entry] = {}
             with RaggedWriter(temporary / FRAMES, ARRAYS) as writer:
                 for identity, clip in clips:
@@ -270,9 +301,7 @@ class Store:
             }
             digest.update(_canonical(index))
             _write_index(temporary / INDEX, {**index, "checksum": digest.hexdigest()})
-        if fresh != folder:
-            publish(fresh, folder)
-        return cls.open(folder)
+        return cls.open(folder, resolved=resolve)
 
 
 def _entry(identity: str, clip: Clip) -> Entry:
@@ -293,8 +322,8 @@ def _entry(identity: str, clip: Clip) -> Entry:
         meta=dict(clip.meta),
     )
     try:
-        json.dumps(entry.to_json(0.0), allow_nan=False)
-    except (TypeError, ValueError) as error:
+        parse_json(json.dumps(entry.to_json(0.0), allow_nan=False), identity)
+    except (TypeError, ValueError, RecursionError, FormatError) as error:
         raise UserError(f"{identity}: meta or captions cannot be written as JSON ({error})") from error
     return entry
 
@@ -346,15 +375,22 @@ def _write_index(path: Path, index: dict[str, Any]) -> None:
     """One line a clip: small, and readable in a terminal."""
 
     def line(value: Any) -> str:
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        return plain_json(json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False))
 
     head = [f"{json.dumps(k)}:{line(v)}" for k, v in index.items() if k != "clips"]
     clips = ",\n".join(line(c) for c in index["clips"])
     path.write_text("{\n" + ",\n".join(head) + ',\n"clips":[\n' + clips + "\n]}\n", encoding="utf-8")
 
 
+def is_store(folder: Path) -> bool:
+    """Whether there is a store (or half of one); what an interrupted replacement has left without its name gets it back first."""
+    put_back(folder)
+    return (folder / INDEX).is_file()
+
+
 def check_free(folder: Path, overwrite: bool) -> None:
     """Raises `UserError` unless `folder` may be written: it does not exist, is empty, or is a store and `overwrite` is set."""
+    put_back(folder)
     if not folder.exists() and not folder.is_symlink():
         return
     held = {p.name for p in folder.iterdir()} if folder.is_dir() else {folder.name}
@@ -364,14 +400,3 @@ def check_free(folder: Path, overwrite: bool) -> None:
         raise UserError(f"{folder}: exists and is not a store; it is left alone. Choose another --out")
     if not overwrite:
         raise UserError(f"{folder}: there is a store already; give --overwrite to replace it, or choose another --out")
-
-
-def publish(fresh: Path, folder: Path) -> None:
-    """Renames a finished folder to its name; a store that was there is moved aside first and then deleted."""
-    if not folder.exists():
-        os.rename(fresh, folder)
-        return
-    aside = folder.parent / f"{TEMPORARY}old-{folder.name}-{os.getpid()}"
-    os.rename(folder, aside)
-    os.rename(fresh, folder)
-    shutil.rmtree(aside)

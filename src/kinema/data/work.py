@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import UserError
-from ..files import remove_stale, write_json
+from ..errors import FormatError, UserError
+from ..files import read_json, remove_stale, write_json
+from .publish import publish, remove_replaced
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def work_folder(work: Path, fingerprint: str) -> Iterator[None]:
                 raise UserError(f"{work}: another build of the same store is running; wait for it") from error
         remove_stale(work)
         stamp = work / "fingerprint.json"
-        if not stamp.exists() or stamp.read_text("utf-8").strip() != json.dumps(fingerprint):
+        if _read(stamp) != fingerprint:
             for old in work.iterdir():
                 if old.name != "lock":
                     shutil.rmtree(old) if old.is_dir() else old.unlink()
@@ -49,3 +49,28 @@ def work_folder(work: Path, fingerprint: str) -> Iterator[None]:
                 handle.close()  # Windows deletes no open file
                 shutil.rmtree(work, ignore_errors=True)
             raise
+
+
+def _read(stamp: Path) -> object:
+    try:
+        return read_json(stamp)
+    except FormatError:  # none, or damaged: what is there cannot be continued
+        return None
+
+
+@contextmanager
+def replacement(folder: Path, work: Path) -> Iterator[Path]:
+    """Gives the path at which to write a store; when that is done the store is called `folder`. What a killed writer left is removed.
+
+    Args:
+        folder: no symbolic link. work: the work folder beside it, of always the same name.
+
+    Raises:
+        UserError: another process replaces the store, or nothing can be written there.
+    """
+    with work_folder(work, folder.name):
+        remove_replaced(folder)
+        shutil.rmtree(work / "store", ignore_errors=True)
+        yield work / "store"
+        publish(work / "store", folder)
+    shutil.rmtree(work)

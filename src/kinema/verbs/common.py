@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..data.store import INDEX, Store
+from ..data.store import Store, is_store
 from ..errors import UserError, unknown
 from ..motion.clip import Clip
 from ..motion.formats import FORMATS, claimed, guess, read_file, user
@@ -95,7 +95,7 @@ def _bare(file: Path, skeleton: Skeleton) -> Clip:
 
 def chosen_clip(file: Path, number: int, skeleton: Path | None) -> tuple[Clip, int | None]:
     """The clip, and how many there are (None for a folder or zip, of which no more is read than has to be)."""
-    if (file / INDEX).is_file():
+    if is_store(file):
         if skeleton is not None:
             raise UserError(f"--skeleton belongs to bare arrays; the store {file} knows its own: leave it out")
         store = Store.open(file)

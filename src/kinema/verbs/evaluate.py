@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..data.store import INDEX, Store
+from ..data.store import Store, is_store
 from ..errors import UserError
 from ..motion.clip import Clip
 from ..recognition.demo import demo as run_demo
@@ -82,7 +82,7 @@ def embed(folder: Path, source: Path, out: Path, accelerator: str) -> None:
         raise UserError(f"--out {out}: expected a name that ends in .npz")
     check_writable(out)
     trained = open_run(folder)
-    if (source / INDEX).is_file():
+    if is_store(source):
         store = Store.open(source)
         clips: list[Clip] = [store.clip(i) for i in range(len(store))]
         names = [entry.id for entry in store.entries]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.store import INDEX, Store
+from ..data.store import Store, is_store
 from ..errors import UserError
 from ..files import write_json
 from ..recognition.classifier import score_classifier, train_classifier
@@ -50,7 +50,7 @@ def finetune(
     if epochs is not None and epochs < 1:
         raise UserError(f"--epochs {epochs}: expected 1 or more")
     check_folder(out)
-    if (out / INDEX).exists():
+    if is_store(out):
         raise UserError(f"{out}: holds a store, a run folder is another; choose another --out")
     if (out / CONFIG).exists() and read_config(out).get("kind") != CLASSIFIER:
         raise UserError(f"{out}: holds a pre-trained encoder, a classifier is another run; choose another --out")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..data.store import INDEX, Store
+from ..data.store import Store, is_store
 from ..errors import UserError, unknown
 from ..recognition import import_weights as importing
 from ..recognition.presets import recipe
@@ -110,7 +110,7 @@ def train(
     if max_steps is not None and max_steps < 1:
         raise UserError(f"--max-steps {max_steps}: expected 1 or more")
     check_folder(out)
-    if (out / INDEX).exists():
+    if is_store(out):
         raise UserError(f"{out}: holds a store, a run folder is another; choose another --out")
     store = Store.open(data)
     chosen = changed(recipe(method, preset, store.skeleton, store.dataset), changes, settings)

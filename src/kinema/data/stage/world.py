@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from ...files import TEMPORARY
 from ...motion.clip import Clip
-from ..store import Store, check_free, publish
-from ..work import work_folder
+from ..store import Store, check_free
+from ..work import replacement
 from . import signs1, stage1
 from .parts import sides
 
@@ -70,12 +69,9 @@ WORLDS: dict[str, tuple[Writer, int]] = {"stage-1": (write, stage1.SIZE), "signs
 def _written(folder: Path, found: Iterable[tuple[str, Clip]], name: str, classes: Sequence[str], overwrite: bool) -> Store:
     """The store, made in a folder beside it that has always the same name, so that what a killed writer left there is found again."""
     check_free(folder, overwrite)
-    work = folder.parent / f"{TEMPORARY}stage-{folder.name}"
-    with work_folder(work, name):
-        shutil.rmtree(work / "store", ignore_errors=True)
-        Store.write(work / "store", found, name=name, classes=classes)
-        publish(work / "store", folder)
-    shutil.rmtree(work)
+    place = folder.resolve()  # of a link, what it leads to
+    with replacement(place, place.with_name(f"{TEMPORARY}stage-{place.name}")) as fresh:
+        Store.write(fresh, found, name=name, classes=classes)
     return Store.open(folder)
 
 
