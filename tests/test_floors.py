@@ -11,7 +11,7 @@ import kinema
 
 ROOT = Path(kinema.__file__).parent
 FLOORS = {
-    "errors": -1, "text": -1, "files": 0, "schema": 0,
+    "words": -2, "errors": -1, "text": -1, "files": 0, "schema": 0,
     "nn": 1, "motion": 1,
     "data": 2, "training": 2, "view": 2,
     "recognition": 3, "generation": 3, "segmentation": 3,
@@ -19,7 +19,7 @@ FLOORS = {
     "verbs": 5, "front": 5,
     "cli": 6,
 }  # fmt: skip
-NO_TORCH = {"motion", "view", "errors", "text", "files", "schema"}
+NO_TORCH = {"motion", "view", "words", "errors", "text", "files", "schema"}
 FILES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
 
 
