@@ -234,9 +234,7 @@ def test_a_list_that_is_no_json_too_large_or_without_pose_files(tmp_path: Path):
         file.truncate(MAX_LIST + 1)
     assert f"at most {MAX_LIST} are read" in refused(source, "wlasl100")
     put(source, "nslt_100.json", {"11111": row()})
-    assert "none of the 1 clips of nslt_100.json has a pose file; expected one for each, called 11111" in refused(
-        source, "wlasl100"
-    )
+    assert "of 1 clip in nslt_100.json none has a pose file; expected one for each, called 11111" in refused(source, "wlasl100")
 
 
 def test_a_pickle_that_runs_code_is_skipped(tmp_path: Path):
@@ -338,12 +336,12 @@ def test_tables_of_ours(tmp_path: Path, name: str, sizes: list[tuple[int, int]])
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file,label\na.npy,0\n", "line 1: columns 'file,label'; expected file,label,split and perhaps signer"),
+        ("file,label\na.npy,0\n", "line 1: no column split, only 'file', 'label'; required: file, label, split; possible: signer"),
         ("file,label,split\n", "a header and no clips"),
         ("file,label,split\na.npy,-1,train\n", "line 2: class '-1'; expected a whole number from 0 to 9999"),
         ("file,label,split\na.npy,99999999,train\n", "class 99999999; expected"),
         ("file,label,split\na.npy,wave,train\n", "class 'wave'; expected"),
-        ("file,label,split\na.npy,1,val\n", "split 'val'; expected one of train, validation, test"),
+        ("file,label,split\na.npy,1,both\n", "split 'both'; expected one of train, validation, test"),
         ("file,label,split\n../a.npy,1,train\n", "line 2: file '../a.npy'; expected a path in the source"),
         ("file,label,split\n/a.npy,1,train\n", "expected a path in the source"),
         ("file,label,split\na.mp4,1,train\n", "that ends in .pose"),

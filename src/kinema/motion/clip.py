@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
+from .names import one_form
 from .skeleton import Skeleton
 
 MAX_FRAMES, MAX_PEOPLE = 1_000_000, 64
@@ -45,7 +46,7 @@ class Clip:
         rotations: `(T, M, J, 4)` local rotations wxyz, or None. offsets: `(M, J, 3)` rest offsets, or None.
         contacts: `(T, M, K)` bool, planted feet, or None.
         image_size: (width, height) pixels, or None.
-        label: class index and `label_name`, or None.
+        label: class index and `label_name`, or None. The letters of `label_name`, `subject` and `view` are kept in one form (`names`).
         captions: sentences. subject, view: who and from where, as strings. source: where it was read from.
         meta: further facts that a split needs, JSON-safe (camera, setup, replication, ...).
     """
@@ -72,6 +73,10 @@ class Clip:
         def fail(problem: str) -> UserError:
             return UserError(f"{self.source or 'clip'}: {problem}")
 
+        for name in ("label_name", "subject", "view"):  # what is compared with the names of other clips
+            value = getattr(self, name)
+            if isinstance(value, str):
+                object.__setattr__(self, name, one_form(value))
         p = self.positions
         if p.ndim != 4 or p.shape[2] != len(self.skeleton) or p.shape[3] not in (2, 3):
             raise fail(

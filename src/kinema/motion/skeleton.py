@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 from ..errors import FormatError, UserError
+from ..words import plural
+from .names import one_form
 
 MAX_JOINTS = 1024
+MAX_JSON = 2**20
+"""Largest file that describes a skeleton, bytes."""
 
 
 @dataclass(frozen=True)
@@ -35,23 +41,63 @@ class Skeleton:
     bones: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.joints) <= MAX_JOINTS or len(set(self.joints)) != len(self.joints):
-            raise UserError(f"skeleton {self.name!r}: joints must be 1 to {MAX_JOINTS} different names")
+        def fail(problem: str) -> UserError:
+            return UserError(f"skeleton {self.name!r}: {problem}")
+
+        for name, value in _in_one_form(self).items():
+            object.__setattr__(self, name, value)
+        twice = [joint for joint, count in Counter(self.joints).items() if count > 1]
+        if twice:
+            raise fail(f"the joint {twice[0]!r} is there twice; joints must be 1 to {MAX_JOINTS} different names")
+        if not 1 <= len(self.joints) <= MAX_JOINTS:
+            raise fail(f"{plural(len(self.joints), 'joint')}; joints must be 1 to {MAX_JOINTS} different names")
         if len(self.parents) != len(self.joints):
-            raise UserError(f"skeleton {self.name!r}: {len(self.parents)} parents for {len(self.joints)} joints")
-        for joint, parent in enumerate(self.parents):
-            seen = {joint}
-            while parent != -1:
-                if not 0 <= parent < len(self.joints) or parent in seen:
-                    raise UserError(f"skeleton {self.name!r}: the parents of {self.joints[joint]!r} do not end at a root (-1)")
-                seen.add(parent)
-                parent = self.parents[parent]
-        named = [n for pair in (*self.pairs, *self.bones) for n in pair] + [n for p in self.parts.values() for n in p]
-        for name in named:
-            self.index(name)
+            raise fail(
+                f"{plural(len(self.parents), 'parent')} for {plural(len(self.joints), 'joint')}; "
+                "expected one for each joint, in the order of joints, null for a root"
+            )
+        rooted: set[int] = set()
+        for joint in range(len(self.joints)):
+            rooted.update(self._way_to_root(joint, rooted, fail))
+        for left, right in self.pairs:
+            if left == right:
+                raise fail(f"pairs: {left!r} is paired with itself; a joint of the middle stands in no pair")
+        paired = Counter(name for pair in self.pairs for name in pair)
+        if paired and paired.most_common(1)[0][1] > 1:
+            raise fail(f"pairs: {paired.most_common(1)[0][0]!r} is in two pairs; expected each joint in at most one")
+        named = [("pairs", n) for pair in self.pairs for n in pair] + [("bones", n) for bone in self.bones for n in bone]
+        named += [(f"parts, {part}", n) for part, joints in self.parts.items() for n in joints]
+        known = set(self.joints)
+        for where, name in named:
+            if name not in known:
+                raise fail(f"{where}: {self._no_joint(name)}")
         if not self.bones:
             own = tuple((j, self.joints[p] if p >= 0 else j) for j, p in zip(self.joints, self.parents, strict=True))
             object.__setattr__(self, "bones", own)
+
+    def _way_to_root(self, joint: int, rooted: set[int], fail: Callable[[str], UserError]) -> Iterable[int]:
+        """The joint and its parents up to a root, or to one of `rooted`, of which that is known."""
+        way = dict.fromkeys([joint])
+        last = joint
+        while last not in rooted and (parent := self.parents[last]) != -1:
+            child = self.joints[last]
+            if not 0 <= parent < len(self.joints):
+                places = f"a place from 0 to {len(self.joints) - 1}, or -1 (null) for a root"
+                raise fail(f"the joint {child!r} has the parent {parent}; expected {places}")
+            if parent == last:
+                raise fail(f"the joint {child!r} is its own parent; write null for a root")
+            if parent in way:
+                around = list(way)
+                circle = " -> ".join(repr(self.joints[j]) for j in [*around[around.index(parent) :], parent][:8])
+                raise fail(f"the parents go in a circle, {circle}; one of these joints must be a root (null)")
+            way[parent] = None
+            last = parent
+        return way
+
+    def _no_joint(self, name: str) -> str:
+        close = difflib.get_close_matches(name, self.joints, 1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        return f"no joint {name!r}{hint}; joints are {', '.join(self.joints)}"
 
     def __len__(self) -> int:
         return len(self.joints)
@@ -63,13 +109,13 @@ class Skeleton:
             UserError: no joint of this name.
         """
         try:
-            return self.joints.index(name)
+            return self.joints.index(one_form(name))
         except ValueError:
-            raise UserError(f"skeleton {self.name!r} has no joint {name!r}; it has {', '.join(self.joints)}") from None
+            raise UserError(f"skeleton {self.name!r}: {self._no_joint(name)}") from None
 
     def has(self, *names: str) -> bool:
         """Whether all these joints exist."""
-        return all(n in self.joints for n in names)
+        return all(one_form(n) in self.joints for n in names)
 
     def edges(self) -> list[tuple[int, int]]:
         """(child, parent) index pairs of the tree, roots left out: what is drawn."""
@@ -108,36 +154,125 @@ class Skeleton:
         if not isinstance(value, dict):
             raise FormatError(origin, "a skeleton is a JSON object with joints and parents")
         given = cast("dict[str, Any]", value)
-        extra = set(given) - {"name", "joints", "parents", "pairs", "parts", "bones"}
+        known = ("name", "joints", "parents", "pairs", "parts", "bones")
+        extra = sorted(set(given) - set(known))
         if extra:
-            raise FormatError(origin, f"unknown keys {sorted(extra)}; known: name, joints, parents, pairs, parts, bones")
+            close = difflib.get_close_matches(extra[0], known, 1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise FormatError(origin, f"unknown key {extra[0]!r}{hint}; known: {', '.join(known)}")
+        if "joints" not in given:
+            raise FormatError(origin, f"no joints; {_EXPECTED['joints']}")
         try:
-            joints = tuple(str(j) for j in given["joints"])
-            raw: list[Any] = given.get("parents", [-1] * len(joints))
-            parents = tuple(-1 if p is None else joints.index(p) if isinstance(p, str) else int(p) for p in raw)
+            joints = _joint_names(given["joints"], "joints")
             return cls(
-                name=str(given.get("name", "custom")),
+                name=_text(given.get("name", "custom"), "name"),
                 joints=joints,
-                parents=parents,
-                pairs=tuple((str(a), str(b)) for a, b in given.get("pairs", [])),
-                parts={str(k): tuple(str(j) for j in v) for k, v in given.get("parts", {}).items()},
-                bones=tuple((str(a), str(b)) for a, b in given.get("bones", [])),
+                parents=_parents(given.get("parents"), joints),
+                pairs=_couples(given.get("pairs", []), "pairs"),
+                parts=_parts(given.get("parts", {})),
+                bones=_couples(given.get("bones", []), "bones"),
             )
         except UserError as error:
             raise FormatError(origin, str(error)) from error
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise FormatError(origin, f"not a skeleton ({type(error).__name__}: {error}); see docs/formats.md") from error
 
     @classmethod
     def load(cls, path: Path) -> Skeleton:
         """Reads a user's own skeleton from JSON."""
+        path = Path(path)
         try:
-            value = json.loads(Path(path).read_text(encoding="utf-8"))
+            if path.stat().st_size > MAX_JSON:
+                raise FormatError(path, f"{path.stat().st_size} bytes; a skeleton takes at most {MAX_JSON}: is it the right file?")
+            value = json.loads(path.read_text(encoding="utf-8-sig"))
         except FileNotFoundError:
             raise UserError(f"{path}: no such file") from None
         except (OSError, ValueError, RecursionError) as error:
             raise FormatError(path, f"not readable JSON ({error})") from error
         return cls.from_json(value, path)
+
+
+_EXPECTED = {
+    "name": "expected a name in quotes",
+    "joints": "expected a list of names, as many as the arrays have joints",
+    "parents": "expected a list, for each joint the name or place of its parent, null for a root",
+    "pairs": "expected a list of pairs of joints, [left, right]",
+    "bones": "expected a list of pairs of joints, [child, parent]",
+    "parts": "expected an object of lists of joints, by name of the part",
+}
+
+
+def _in_one_form(skeleton: Skeleton) -> dict[str, Any]:
+    """The fields that hold names of joints, their letters in one form."""
+    return {
+        "joints": tuple(map(one_form, skeleton.joints)),
+        "pairs": tuple((one_form(a), one_form(b)) for a, b in skeleton.pairs),
+        "parts": {k: tuple(map(one_form, v)) for k, v in skeleton.parts.items()},
+        "bones": tuple((one_form(a), one_form(b)) for a, b in skeleton.bones),
+    }
+
+
+def _shown(value: object) -> str:
+    """A value of a JSON file for a message: short."""
+    text = json.dumps(value, ensure_ascii=False) if value is None or isinstance(value, str | int | float) else ""
+    return (text if len(text) <= 40 else f"{text[:40]}...") if text else "an object" if isinstance(value, dict) else "a list"
+
+
+def _list(value: object, key: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise UserError(f"{key} is {_shown(value)}; {_EXPECTED[key]}")
+    return cast("list[Any]", value)
+
+
+def _text(value: object, key: str, where: str = "") -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise UserError(f"{where or key}: {_shown(value)} is no name; {_EXPECTED[key]}")
+    return one_form(value)
+
+
+def _joint_names(value: object, key: str, where: str = "") -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise UserError(f"{where or key} is {_shown(value)}; {_EXPECTED[key]}")
+    return tuple(_text(name, key, f"{where or key}, entry {i}") for i, name in enumerate(cast("list[Any]", value)))
+
+
+def _parents(value: object, joints: tuple[str, ...]) -> tuple[int, ...]:
+    """For each joint the place of its parent, -1 for a root; without any there are only roots."""
+    if value is None:
+        return (-1,) * len(joints)
+    place = {joint: i for i, joint in enumerate(joints)}
+    parents: list[int] = []
+    for i, parent in enumerate(_list(value, "parents")):
+        child = f"the joint {joints[i]!r}" if i < len(joints) else f"entry {i} of parents"
+        if parent is None:
+            parents.append(-1)
+        elif isinstance(parent, str):
+            if one_form(parent) not in place:
+                close = difflib.get_close_matches(parent, joints, 1)
+                hint = f" (did you mean {close[0]!r}?)" if close else ""
+                known = f"joints are {', '.join(joints)}; a root has null"
+                raise UserError(f"{child} names the parent {parent!r}, which is no joint{hint}; {known}")
+            parents.append(place[one_form(parent)])
+        elif type(parent) is int:
+            parents.append(parent)
+        else:
+            raise UserError(f"{child} has the parent {_shown(parent)}; {_EXPECTED['parents']}")
+    return tuple(parents)
+
+
+def _couples(value: object, key: str) -> tuple[tuple[str, str], ...]:
+    couples: list[tuple[str, str]] = []
+    for i, couple in enumerate(_list(value, key)):
+        names = _joint_names(couple, key, f"{key}, entry {i}")
+        if len(names) != 2:
+            raise UserError(f"{key}, entry {i}: {plural(len(names), 'name')}; {_EXPECTED[key]}")
+        couples.append((names[0], names[1]))
+    return tuple(couples)
+
+
+def _parts(value: object) -> dict[str, tuple[str, ...]]:
+    if not isinstance(value, dict):
+        raise UserError(f"parts is {_shown(value)}; {_EXPECTED['parts']}")
+    parts = cast("dict[str, Any]", value)
+    return {one_form(part): _joint_names(joints, "parts", f"parts, {part!r}") for part, joints in parts.items()}
 
 
 def tree(name: str, table: str, pairs: Sequence[tuple[str, str]] = (), **more: object) -> Skeleton:

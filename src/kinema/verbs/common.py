@@ -19,7 +19,7 @@ from ..motion.clip import Clip
 from ..motion.formats import FORMATS, claimed, guess, read_file, user
 from ..motion.formats.members import members
 from ..motion.formats.npz import from_array, read_array
-from ..motion.formats.tables import MAX_TEXT, table
+from ..motion.formats.tables import MAX_TEXT, number_table
 from ..motion.skeleton import Skeleton
 from ..motion.skeletons import SKELETONS
 from ..text import one_line, say
@@ -89,7 +89,7 @@ def _bare(file: Path, skeleton: Skeleton) -> Clip:
         raise UserError(f"--skeleton belongs to bare arrays ({', '.join(BARE)}), which {file} is not: leave it out")
     member = members(file)[0]
     if file.suffix.lower() == ".csv":
-        return from_array(table(member.read(MAX_TEXT), member.origin, None, ","), None, skeleton, user.FPS, member.origin)
+        return from_array(number_table(member.read(MAX_TEXT), member.origin), None, skeleton, user.FPS, member.origin)
     return read_array(member, skeleton, user.FPS)
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from ...errors import UserError
 from ..clip import Clip
+from ..names import one_form
 from . import (
     dotpose,
     fingerspelling,
@@ -30,6 +31,7 @@ from . import (
 )
 from .jobs import Job
 from .members import Member, members
+from .rows import SPREADSHEETS
 
 
 class Format(Protocol):
@@ -80,12 +82,15 @@ def guess(source: Path) -> str:
     Raises:
         UserError: no format has files with such names, or `source` does not exist.
     """
-    files = {Path(m.name).name: m for m in members(source)}
+    files = {m.file: m for m in members(source)}
     names = set(files)
     for name in ("user", *FORMATS):  # a table of clips says more than the files that it lists
         fitting = next(filter(FORMATS[name].NAME.fullmatch, files), None)
         if fitting is not None and (name not in CLAIMS or CLAIMS[name](files[fitting])):
             return name
+    sheet = next((name for name in sorted(names) if name.lower().endswith(SPREADSHEETS)), None)
+    if sheet is not None:
+        raise UserError(f"{source}: {sheet} is a spreadsheet; save it as CSV, called {user.INDEX}, beside the files that it lists")
     example = f"it holds files such as {min(names)}" if names else "it is empty"
     if names == {source.name}:
         example = "by its name"
@@ -112,7 +117,7 @@ def read_file(path: Path) -> list[Clip]:
     archive, colon, inner = str(path).rpartition(".zip:")
     if colon and not path.exists():
         source = Path(archive + ".zip")
-        found = [job for job in FORMATS[guess(source)].jobs(source) if job.member.name == inner]
+        found = [job for job in FORMATS[guess(source)].jobs(source) if job.member.name == one_form(inner)]
         if not found:
             raise UserError(f"{source}: no readable file {inner!r} in it")
         return FORMATS[guess(source)].read(found[0])

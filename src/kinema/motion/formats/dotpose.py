@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ _SIDE_COLOUR = {"left": (0, 98, 163), "right": (208, 88, 0)}
 
 def jobs(source: Path) -> list[Job]:
     """One job a file, named by its path without the suffix."""
-    found = [m for m in members(source) if NAME.fullmatch(PurePosixPath(m.name).name)]
+    found = [m for m in members(source) if NAME.fullmatch(m.file)]
     return [Job(m.name.removesuffix(".pose"), m) for m in found]
 
 

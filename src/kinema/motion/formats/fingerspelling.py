@@ -45,7 +45,7 @@ def jobs(source: Path) -> list[Job]:
         FormatError: not such a file.
     """
     result: list[Job] = []
-    for member in (m for m in members(source) if NAME.fullmatch(PurePosixPath(m.name).name)):
+    for member in (m for m in members(source) if NAME.fullmatch(m.file)):
         table = _table(member)
         starts = np.concatenate([[0], np.cumsum(table["length"])])
         names = [
@@ -89,12 +89,7 @@ def read(job: Job) -> list[Clip]:
 
 
 def _table(member: Member) -> dict[str, np.ndarray]:
-    return _loaded(member, _changed(member))
-
-
-def _changed(member: Member) -> int:
-    path = Path(member.source)
-    return (path / member.name if path.is_dir() else path).stat().st_mtime_ns
+    return _loaded(member, member.changed())
 
 
 @lru_cache(maxsize=1)

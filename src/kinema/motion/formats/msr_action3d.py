@@ -49,7 +49,7 @@ FPS = 15.0
 
 def jobs(source: Path) -> list[Job]:
     """One job a clip, the excluded ones too."""
-    return [Job(m.stem.removesuffix("_skeleton3D"), m) for m in members(source) if NAME.fullmatch(Path(m.name).name)]
+    return [Job(m.stem.removesuffix("_skeleton3D"), m) for m in members(source) if NAME.fullmatch(m.file)]
 
 
 def read(job: Job) -> list[Clip]:

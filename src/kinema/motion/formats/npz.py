@@ -45,7 +45,7 @@ _DAMAGE = (
 
 def jobs(source: Path) -> list[Job]:
     """One job a file."""
-    return [Job(m.name.removesuffix(".npz"), m) for m in members(source) if NAME.fullmatch(Path(m.name).name)]
+    return [Job(m.name.removesuffix(".npz"), m) for m in members(source) if NAME.fullmatch(m.file)]
 
 
 def read(job: Job) -> list[Clip]:
@@ -103,18 +103,29 @@ def read_array(member: Member, skeleton: Skeleton, fps: float) -> Clip:
     Raises:
         FormatError: not such a file, or another number of joints.
     """
+    positions, confidence = load_array(member)
+    return from_array(positions, confidence, skeleton, fps, member.origin)
+
+
+def load_array(member: Member) -> tuple[np.ndarray, np.ndarray | None]:
+    """The arrays of a file as `read_array` describes it, as they are: positions, and confidence or None.
+
+    Raises:
+        FormatError: not such a file.
+    """
     origin, content = member.origin, member.read()
     if member.name.lower().endswith(".npy"):
-        arrays = {"positions": read_npy(io.BytesIO(content), len(content), origin)}
-    else:
-        arrays = read_arrays(content, origin)
+        return read_npy(io.BytesIO(content), len(content), origin), None
+    arrays = read_arrays(content, origin)
     if "positions" not in arrays:
         raise FormatError(origin, f"no array named positions; it holds {', '.join(arrays) or 'nothing'}")
-    return from_array(arrays["positions"], arrays.get("confidence"), skeleton, fps, origin)
+    return arrays["positions"], arrays.get("confidence")
 
 
-def from_array(values: np.ndarray, confidence: np.ndarray | None, skeleton: Skeleton, fps: float, origin: str) -> Clip:
-    """A clip from an array, as `read_array` describes it.
+def from_array(
+    values: np.ndarray, confidence: np.ndarray | None, skeleton: Skeleton, fps: float, origin: str, first: int = 0
+) -> Clip:
+    """A clip from an array, as `read_array` describes it; its numbers are copied. `first` is the frame of the file that it begins with.
 
     Raises:
         FormatError: naming `origin`, for anything that is not positions of this skeleton.
@@ -132,10 +143,10 @@ def from_array(values: np.ndarray, confidence: np.ndarray | None, skeleton: Skel
     if confidence is not None:
         if confidence.dtype.kind not in "fiub":
             raise FormatError(origin, f"confidence is {confidence.dtype}; expected numbers from 0 to 1")
-        confidence = finite(confidence[:, None] if confidence.ndim == 2 else confidence, origin)
+        confidence = finite(confidence[:, None] if confidence.ndim == 2 else confidence, origin, first)
     try:
         units = "metres" if values.shape[3] == 3 else "pixels"
-        return Clip(finite(values, origin), skeleton, fps=fps, confidence=confidence, units=units, source=origin)
+        return Clip(finite(values, origin, first), skeleton, fps=fps, confidence=confidence, units=units, source=origin)
     except FormatError:
         raise
     except UserError as error:

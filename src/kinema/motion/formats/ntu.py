@@ -132,7 +132,7 @@ def parse_name(stem: str) -> NtuName | None:
 
 def jobs(source: Path) -> list[Job]:
     """One job for each ``.skeleton`` file of a folder, a zip, or alone; named by its path without the suffix."""
-    found = [m for m in members(source) if NAME.fullmatch(PurePosixPath(m.name).name)]
+    found = [m for m in members(source) if NAME.fullmatch(m.file)]
     return [Job(PurePosixPath(m.name).with_suffix("").as_posix(), m) for m in found]
 
 

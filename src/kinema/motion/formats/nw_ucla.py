@@ -37,7 +37,7 @@ FPS = 30.0
 
 def jobs(source: Path) -> list[Job]:
     """One job a clip."""
-    return [Job(m.stem, m) for m in members(source) if NAME.fullmatch(Path(m.name).name)]
+    return [Job(m.stem, m) for m in members(source) if NAME.fullmatch(m.file)]
 
 
 def read(job: Job) -> list[Clip]:

@@ -6,7 +6,7 @@ The 75 points are MediaPipe's: 33 of the pose, 21 of the left and 21 of the righ
 from __future__ import annotations
 
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -35,7 +35,7 @@ def claims(member: Member) -> bool:
 
 def jobs(source: Path) -> list[Job]:
     """One job a file, named by its path."""
-    return [Job(m.name, m) for m in members(source) if NAME.fullmatch(PurePosixPath(m.name).name)]
+    return [Job(m.name, m) for m in members(source) if NAME.fullmatch(m.file)]
 
 
 def read(job: Job) -> list[Clip]:
@@ -44,8 +44,16 @@ def read(job: Job) -> list[Clip]:
     Raises:
         FormatError: not such a file, or a pickle that holds anything but data.
     """
-    origin = job.member.origin
-    value = load(job.member.read(MAX_FILE), origin)
+    return from_pickle(load(job.member.read(MAX_FILE), job.member.origin), job.member.origin)
+
+
+def fits(value: Any) -> bool:
+    """Whether what a pickle holds is of this format."""
+    return isinstance(value, dict) and {"keypoints", "confidences"} <= cast("dict[str, Any]", value).keys()
+
+
+def from_pickle(value: Any, origin: str) -> list[Clip]:
+    """`read`, of what the pickle holds."""
     known = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
     points, scores = (_numbers(known, name, origin) for name in ("keypoints", "confidences"))
     joints = len(HOLISTIC75)

@@ -35,10 +35,8 @@ def keys(member: Member) -> frozenset[str]:
 
 def shape(member: Member) -> tuple[int, ...]:
     """Shape of the array in a ``.npy``; empty for anything else."""
-    if member.size > MAX_PEEK:
-        return ()
     try:
-        stream = io.BytesIO(member.read(MAX_PEEK))
+        stream = io.BytesIO(member.head(2**16))
         version = np.lib.format.read_magic(stream)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         return read(stream)[0]

@@ -33,7 +33,7 @@ def _place(member: Member) -> re.Match[str] | None:
 
 def jobs(source: Path) -> list[Job]:
     """One job a clip."""
-    found = [(m, _place(m)) for m in members(source) if NAME.fullmatch(Path(m.name).name)]
+    found = [(m, _place(m)) for m in members(source) if NAME.fullmatch(m.file)]
     return [Job(f"{place[1]}/{place[4]}/{place[5]}" if place else m.name, m) for m, place in found]
 
 

@@ -9,15 +9,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, cast
 
 from ...errors import FormatError, UserError
+from ...words import plural
 from ..clip import Clip
+from ..names import one_form
 from . import dotpose, openhands, wholebody
 from .jobs import Job, JobList
 from .members import Member
+from .rows import MAX_ROWS
 from .tables import parse_json
+from .unpickle import load
 
 SUFFIXES = (".pose", ".npy", ".npz", ".pkl", ".pickle")
 """Of pose files."""
@@ -53,15 +57,18 @@ def side_file(source: Path, files: Sequence[Member], name: str) -> Member | None
     Raises:
         UserError: there are two.
     """
-    found = [m for m in files if PurePosixPath(m.name).name == name]
+    found = [m for m in files if m.file == name]
     if len(found) > 1:
         raise UserError(f"{source}: {name} is there twice, as {found[0].name} and {found[1].name}; remove one of them")
     return found[0] if found else None
 
 
 def read_list(file: Member) -> Any:
-    """The value of a JSON file of at most `MAX_LIST` bytes. Raises FormatError."""
-    return parse_json(file.read(MAX_LIST), file.origin)
+    """The value of a JSON file of at most `MAX_LIST` bytes and `MAX_ROWS` entries. Raises FormatError."""
+    value = parse_json(file.read(MAX_LIST), file.origin)
+    if isinstance(value, list | dict) and len(cast("list[Any]", value)) > MAX_ROWS:
+        raise FormatError(file.origin, f"{len(cast('list[Any]', value))} entries; at most {MAX_ROWS} are read: split the list")
+    return value
 
 
 def listed(
@@ -84,7 +91,7 @@ def listed(
     wanted = {sign.name for sign in signs}
     found: dict[str, Member] = {}
     others = 0
-    for member in (m for m in files if _is_pose(m.name)):
+    for member in (m for m in files if _is_pose(m.file)):
         clip = clip_of(member.name)
         if clip is None or clip not in wanted:
             others += 1
@@ -94,7 +101,7 @@ def listed(
             found[clip] = member
     if not found:
         raise UserError(
-            f"{source}: none of the {len(signs)} clips of {name} has a pose file; "
+            f"{source}: of {plural(len(signs), 'clip')} in {name} none has a pose file; "
             f"expected one for each, called {signs[0].name} or the like, as {', '.join(SUFFIXES)}"
         )
     sizes = _image_sizes(source, files)
@@ -119,8 +126,9 @@ def read_listed(job: Job) -> list[Clip]:
     member = job.member
     if member.name.endswith(".pose"):
         clips = dotpose.read(job)
-    elif member.name.endswith((".pkl", ".pickle")) and openhands.claims(member):
-        clips = openhands.read(job)
+    elif member.name.endswith((".pkl", ".pickle")):
+        value = load(member.read(openhands.MAX_FILE), member.origin)
+        clips = (openhands if openhands.fits(value) else wholebody).from_pickle(value, member.origin)
     else:
         clips = wholebody.read(job)
     result: list[Clip] = []
@@ -154,7 +162,7 @@ def class_name(value: Any, where: str) -> str:
     """The name of a class. Raises FormatError unless it is printable text of one to `MAX_NAME` letters."""
     if not (isinstance(value, str) and 1 <= len(value) <= MAX_NAME and value.isprintable()):
         raise FormatError(where, f"{shown(value)} is not the name of a class; expected text of 1 to {MAX_NAME} letters")
-    return value
+    return one_form(value)
 
 
 def signer(value: Any) -> str | None:
@@ -176,8 +184,7 @@ def image_size(width: Any, height: Any, where: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def _is_pose(path: str) -> bool:
-    name = PurePosixPath(path).name
+def _is_pose(name: str) -> bool:
     return not name.startswith(".") and name.endswith(SUFFIXES)
 
 
@@ -194,5 +201,5 @@ def _image_sizes(source: Path, files: Sequence[Member]) -> dict[str, tuple[int, 
         two = cast("list[Any]", size) if isinstance(size, list) else []
         if len(two) != 2:
             raise FormatError(where, "expected [width, height]")
-        sizes[name] = image_size(two[0], two[1], where)
+        sizes[one_form(name)] = image_size(two[0], two[1], where)
     return sizes

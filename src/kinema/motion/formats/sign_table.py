@@ -5,19 +5,19 @@ Columns: `file` (path in the source), `label` (number of the class, from 0), `sp
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 
 from ...errors import FormatError, UserError
 from ..clip import Clip
+from ..names import one_form
 from . import sign_lists
 from .jobs import Job, JobList
+from .lookup import Lookup
 from .members import Member, members
+from .rows import read_rows, split_of
 from .sign_lists import Sign
-from .tables import decode
 
 LIST = "list.csv"
 REQUIRED, OPTIONAL = ("file", "label", "split"), ("signer",)
@@ -53,39 +53,35 @@ class SignTable:
         file = sign_lists.side_file(source, files, LIST)
         if file is None:
             raise UserError(f"{source}: no {LIST}; write one beside the pose files, columns {','.join(REQUIRED + OPTIONAL)}")
-        signs = self._signs(file)
+        lookup = Lookup(source, files, file.name.removesuffix(file.file))
+        signs, remarks = self._signs(file, lookup)
         names = [str(i) for i in range(max(sign.label for sign in signs) + 1)]
-        return sign_lists.listed(source, files, LIST, signs, names, lambda path: path)
+        found = sign_lists.listed(source, files, LIST, signs, names, lookup.id)
+        return JobList(found, found.classes, (*remarks, *found.remarks))
 
     def read(self, job: Job) -> list[Clip]:
         """See `sign_lists.read_listed`."""
         return sign_lists.read_listed(job)
 
-    def _signs(self, file: Member) -> list[Sign]:
-        reader = csv.reader(io.StringIO(decode(file.read(sign_lists.MAX_LIST), file.origin)), strict=True)
-        try:
-            lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(cell.strip() for cell in cells)]
-        except csv.Error as error:
-            raise FormatError(f"{file.origin}, line {reader.line_num}", f"not a CSV row ({error})") from error
-        header = lines[0][1] if lines else []
-        if not set(REQUIRED) <= set(header) <= set(REQUIRED + OPTIONAL) or len(set(header)) != len(header):
-            found = sign_lists.shown(",".join(header))
-            raise FormatError(f"{file.origin}, line 1", f"columns {found}; expected {','.join(REQUIRED)} and perhaps {OPTIONAL[0]}")
+    def _signs(self, file: Member, files: Lookup) -> tuple[list[Sign], tuple[str, ...]]:
+        """What the table says, and remarks for the user."""
+        table = read_rows(file, REQUIRED, OPTIONAL)
         signs: dict[str, Sign] = {}
-        for line, cells in lines[1:]:
+        for line, cells in table:
             where = f"{file.origin}, line {line}"
-            if len(cells) != len(header):
-                raise FormatError(where, f"{len(cells)} cells; the header has {len(header)} (quote cells that hold commas)")
-            sign = self._sign(dict(zip(header, cells, strict=True)), where)
+            empty = [column for column in REQUIRED if column not in cells]
+            if empty:
+                raise FormatError(where, f"{empty[0]} is empty")
+            sign = self._sign(cells, files, where)
             if sign.name in signs:
                 raise FormatError(where, f"{sign_lists.shown(sign.name)} was in a line before; remove one of them")
             signs[sign.name] = sign
         if not signs:
             raise FormatError(file.origin, "a header and no clips; add a row for each clip")
-        return list(signs.values())
+        return list(signs.values()), table.remarks
 
-    def _sign(self, row: Mapping[str, str], where: str) -> Sign:
-        path = PurePosixPath(row["file"].replace("\\", "/"))
+    def _sign(self, row: Mapping[str, str], files: Lookup, where: str) -> Sign:
+        path = PurePosixPath(one_form(row["file"].replace("\\", "/")))
         name = path.as_posix()
         if (
             path.is_absolute()
@@ -96,12 +92,14 @@ class SignTable:
         ):
             suffixes = ", ".join(sign_lists.SUFFIXES)
             raise FormatError(where, f"file {sign_lists.shown(row['file'])}; expected a path in the source that ends in {suffixes}")
+        member = files.find(name)
         digits = row["label"]
         number = int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 10 else digits
         label = sign_lists.label(number, MAX_CLASSES, where)
-        if row["split"] not in sign_lists.SIDES:
+        side = split_of(row["split"])
+        if side is None:
             raise FormatError(where, f"split {sign_lists.shown(row['split'])}; expected one of {', '.join(sign_lists.SIDES)}")
         signer = row.get("signer") or None
         if signer is not None and not (signer.isprintable() and len(signer) <= sign_lists.MAX_NAME):
             raise FormatError(where, f"signer {sign_lists.shown(signer)}; expected a name of 1 to {sign_lists.MAX_NAME} letters")
-        return Sign(name, label, str(label), row["split"], signer, self.size(label))
+        return Sign(name if member is None else files.id(member.name), label, str(label), side, signer, self.size(label))

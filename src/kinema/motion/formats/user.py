@@ -7,34 +7,44 @@ classes; classes are numbered in their alphabetical order.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
+import posixpath
 import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
 
 from ...errors import FormatError, UserError
+from ...words import plural
 from ..clip import Caption, Clip
+from ..names import one_form
 from ..skeleton import Skeleton
-from .jobs import Job
-from .members import Member, members
-from .npz import from_array, read_array
-from .tables import MAX_TEXT, decode, parse_json, table
+from .jobs import Job, JobList
+from .lookup import Lookup
+from .members import Member, members, single
+from .npz import from_array, load_array
+from .rows import SPLITS, SPREADSHEETS, read_rows, split_of
+from .tables import MAX_TEXT, number_table, parse_json
 
 INDEX, SKELETON = "clips.csv", "skeleton.json"
-"""Where `jobs` looks, inside the source, when it is not told."""
-NAME = re.compile(re.escape(INDEX))
+"""What `jobs` looks for in the source when it is not told."""
+NAME = re.compile(r"clips\.(?:csv|tsv)", re.IGNORECASE)
 REQUIRED = ("file", "label")
 OPTIONAL = ("subject", "view", "split", "fps", "start", "end", "caption")
-SPLITS = ("train", "validation", "test")
 SUFFIXES = (".npz", ".npy", ".csv")
 FPS = 30.0
 """Frames per second where the table has no `fps`."""
+SHOWN, MOST_MISSING = 5, 1000
+"""Files that are not there: how many are named, and after how many the table is not read on."""
+_FRAME = re.compile(r"([0-9]{1,9})(?:[.,]0*)?", re.ASCII)
+"""A frame number; spreadsheets write 12.0 as well."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One line of the table. `start`, `end`: frames, from 0, the end not included (None: to the end of the file)."""
 
@@ -60,73 +70,135 @@ class Row:
         )
 
 
-def jobs(source: Path, index: Path | None = None, skeleton: Skeleton | None = None) -> list[Job]:
-    """One job a row of the table; its context holds the row and the skeleton.
+def jobs(
+    source: Path, index: Path | None = None, skeleton: Skeleton | None = None, step: Callable[[int], None] | None = None
+) -> JobList:
+    """One job a row of the table, those of one file one after another; the context is (row, skeleton, whether more of the file follow).
 
     Args:
-        source: folder or zip with the files.
-        index: the table; default ``clips.csv`` in the source.
-        skeleton: of all files; default ``skeleton.json`` in the source.
+        source: folder or zip with the files. They are named from the folder of the table, or from the source.
+        index: the table; default ``clips.csv`` in the source, in whatever folder if there is only one.
+        skeleton: of all files; default ``skeleton.json`` beside the table or in the source.
+        step: called with how many rows have been read.
 
     Raises:
-        UserError: no table, no skeleton, or a table with a mistake; the message names its line.
+        UserError: no table, no skeleton, a table with a mistake, whose line is named, or files that are not there.
     """
-    files = {m.name: m for m in members(source)}
-    table_file = _side_file(source, index, files, INDEX, "list your clips there: a header file,label and a row a clip")
+    files = members(source)
+    if index is None and source.is_file() and NAME.fullmatch(source.name):
+        raise UserError(f"{source}: a table of clips; give the folder that holds it and its files, {source.absolute().parent}")
+    if index is None:
+        table = _one(source, files, NAME, INDEX, _no_table(files))
+    elif not index.is_file():
+        raise UserError(f"{index}: no such file")
+    else:
+        table = single(index)
+    base = table.name.removesuffix(table.file) if index is None else _base(source, index, files)
     if skeleton is None:
-        side = _side_file(source, None, files, SKELETON, "name a skeleton, or describe yours there")
+        side = _skeleton_file(source, files, base, index)
         skeleton = Skeleton.from_json(parse_json(side.read(2**20), side.origin), side.origin)
-    rows = read_index(table_file)
-    for row in rows:
-        if row.file not in files:
-            raise UserError(f"{table_file.origin}, line {row.line}: no file {row.file!r} in {source}")
-    return [Job(row.name, files[row.file], (row, skeleton)) for row in rows]
+    rows, remarks = read_index(table, Lookup(source, files, base), step)
+    classes = sorted({row.label_name for row, _ in rows})
+    place = {name: i for i, name in enumerate(classes)}
+    by_file: dict[Member, list[Row]] = {}
+    for row, member in rows:
+        by_file.setdefault(member, []).append(replace(row, label=place[row.label_name]))
+    found = [Job(row.name, member, (row, skeleton, row is not own[-1])) for member, own in by_file.items() for row in own]
+    return JobList(found, classes, (*remarks, *_alike(classes)))
 
 
-def _side_file(source: Path, given: Path | None, files: Mapping[str, Member], name: str, advice: str) -> Member:
-    if given is not None:
-        path = Path(given)
-        if not path.is_file():
-            raise UserError(f"{path}: no such file")
-        return Member(str(path), path.name, path.stat().st_size)
-    if name not in files:
+def _one(source: Path, files: Sequence[Member], pattern: re.Pattern[str], name: str, advice: str) -> Member:
+    """The file of a name: the one that lies highest in the source."""
+    found = sorted((m for m in files if pattern.fullmatch(m.file)), key=lambda m: m.name.count("/"))
+    if not found:
         raise UserError(f"{source}: no {name}; {advice}")
-    return files[name]
+    if len(found) > 1 and found[0].name.count("/") == found[1].name.count("/"):
+        raise UserError(
+            f"{source}: {found[0].name} and {found[1].name}; which is it? Remove one, or give the folder of one as the source"
+        )
+    return found[0]
 
 
-def read_index(file: Member) -> list[Row]:
-    """The rows of a table of clips, with classes numbered.
+def _skeleton_file(source: Path, files: Sequence[Member], base: str, index: Path | None) -> Member:
+    """The description of the joints: beside the table, or else in the source."""
+    if index is not None and (index.parent / SKELETON).is_file():
+        return single(index.parent / SKELETON)
+    near = [m for m in files if m.name == base + SKELETON] or files
+    pattern = re.compile(re.escape(SKELETON), re.IGNORECASE)
+    return _one(source, near, pattern, SKELETON, "name a skeleton with --skeleton, or describe yours there")
+
+
+def _no_table(files: Sequence[Member]) -> str:
+    """What to do where there is no ``clips.csv``."""
+    sheets = [m.name for m in files if m.file.lower().endswith(SPREADSHEETS)]
+    if sheets:
+        return f"{sheets[0]} is a spreadsheet: save it as CSV, called {INDEX}"
+    tables = [m for m in files if m.file.lower().endswith((".csv", ".tsv", ".txt"))]
+    headed = next((m.name for m in tables[:20] if b"label" in m.head(200).partition(b"\n")[0].lower()), None)
+    if headed is not None:
+        return f"if {headed} is your table, call it {INDEX}, or name it with --index"
+    return "list your clips there: a header file,label and a row a clip"
+
+
+def _base(source: Path, index: Path, files: Sequence[Member]) -> str:
+    """From which folder of the source a table that was named itself counts: its own, or else that in which everything lies."""
+    try:
+        folder = one_form(index.resolve().parent.relative_to(source.resolve()).as_posix())
+    except ValueError:
+        folder = posixpath.commonpath([m.name.rpartition("/")[0] for m in files]) if files else ""
+    return "" if folder in ("", ".") else f"{folder}/"
+
+
+def read_index(
+    file: Member, files: Lookup, step: Callable[[int], None] | None = None
+) -> tuple[list[tuple[Row, Member]], tuple[str, ...]]:
+    """The rows of a table of clips, each with its file, and remarks for the user.
 
     Raises:
-        UserError: a mistake in it, naming the line.
+        UserError: a mistake in it, naming the line, or files that are not there.
     """
-    reader = csv.reader(io.StringIO(decode(file.read(MAX_TEXT), file.origin)), strict=True)
-    try:
-        lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(cell.strip() for cell in cells)]
-    except csv.Error as error:
-        raise FormatError(f"{file.origin}, line {reader.line_num}", f"not a CSV row ({error})") from error
-    header = lines[0][1] if lines else []
-    missing = [c for c in REQUIRED if c not in header]
-    unknown = [c for c in header if c not in REQUIRED + OPTIONAL]
-    known = f"required: {', '.join(REQUIRED)}; possible: {', '.join(OPTIONAL)}"
-    if missing or unknown or len(set(header)) != len(header):
-        what = f"no column {', '.join(missing)}" if missing else f"unknown column {unknown[0]!r}" if unknown else "a column twice"
-        raise UserError(f"{file.origin}, line {lines[0][0] if lines else 1}: {what}; {known}")
-    rows: list[Row] = []
+    table = read_rows(file, REQUIRED, OPTIONAL)
+    found: list[tuple[Row, Member]] = []
+    missing: list[tuple[int, str]] = []
     seen: dict[str, int] = {}
-    for line, cells in lines[1:]:
+    count = 0
+    for count, (line, cells) in enumerate(table, 1):
         where = f"{file.origin}, line {line}"
-        if len(cells) != len(header):
-            raise UserError(f"{where}: {len(cells)} cells; the header has {len(header)} (quote cells that hold commas)")
-        row = _row(line, {k: v for k, v in zip(header, cells, strict=True) if v}, where)
+        if step is not None:
+            step(count)
+        row = _row(line, cells, where)
+        member = files.find(row.file)
+        if member is None:
+            missing.append((line, row.file))
+            if len(missing) > MOST_MISSING:
+                break
+            continue
+        row = replace(row, file=files.id(member.name))
         if row.name in seen:
             raise UserError(f"{where}: {row.name} is already in line {seen[row.name]}; remove one of them")
         seen[row.name] = line
-        rows.append(row)
-    if not rows:
+        found.append((row, member))
+    if missing:
+        raise _missing(file, files, missing, count)
+    if not found:
         raise UserError(f"{file.origin}: a header and no clips; add a row for each clip")
-    classes = sorted({row.label_name for row in rows})
-    return [replace(row, label=classes.index(row.label_name)) for row in rows]
+    return found, table.remarks
+
+
+def _missing(file: Member, files: Lookup, missing: Sequence[tuple[int, str]], rows: int) -> UserError:
+    """The error that names files that are not there."""
+    whys = ((name, why) for _, name in missing[:SHOWN] if (why := files.why(name)))
+    hint = next((f" ({why})" if len(missing) == 1 else f"; of {name!r}: {why}" for name, why in whys), "")
+    if len(missing) == 1:
+        line, name = missing[0]
+        return UserError(f"{file.origin}, line {line}: no file {name!r} in {files.source}{hint}")
+    first = ", ".join(f"{name!r} (line {line})" for line, name in missing[:SHOWN])
+    more = f" and {len(missing) - SHOWN} more" if SHOWN < len(missing) <= MOST_MISSING else ", ..." if len(missing) > SHOWN else ""
+    count = f"more than {MOST_MISSING}" if len(missing) > MOST_MISSING else str(len(missing))
+    return UserError(
+        f"{file.origin}, line {missing[0][0]}: no file {missing[0][1]!r} in {files.source}; {count} of {rows} rows name files "
+        f"that are not there: {first}{more}{hint}"
+    )
 
 
 def _row(line: int, cells: Mapping[str, str], where: str) -> Row:
@@ -135,18 +207,20 @@ def _row(line: int, cells: Mapping[str, str], where: str) -> Row:
             raise UserError(f"{where}: {column} is empty")
     if not cells["file"].lower().endswith(SUFFIXES):
         raise UserError(f"{where}: {cells['file']!r}; expected a file that ends in {', '.join(SUFFIXES)}")
-    if cells.get("split", SPLITS[0]) not in SPLITS:
+    split = split_of(cells.get("split", SPLITS[0]))
+    if split is None:
         raise UserError(f"{where}: split {cells['split']!r}; expected one of {', '.join(SPLITS)}")
     start, end = (_frame(cells[c], c, where) if c in cells else None for c in ("start", "end"))
     if end is not None and end <= (start or 0):
         raise UserError(f"{where}: end {end} is not after start {start or 0} (frames count from 0, the end is not included)")
+    words = {column: _word(cells[column], column, where) for column in ("label", "subject", "view") if column in cells}
     return Row(
         line,
-        PurePosixPath(cells["file"].replace("\\", "/")).as_posix(),
-        cells["label"],
-        subject=cells.get("subject"),
-        view=cells.get("view"),
-        split=cells.get("split"),
+        cells["file"],
+        words["label"],
+        subject=words.get("subject"),
+        view=words.get("view"),
+        split=split if "split" in cells else None,
         fps=_rate(cells["fps"], where) if "fps" in cells else FPS,
         start=start or 0,
         end=end,
@@ -154,15 +228,30 @@ def _row(line: int, cells: Mapping[str, str], where: str) -> Row:
     )
 
 
+def _word(text: str, column: str, where: str) -> str:
+    """A name on one line, its letters in one form."""
+    word = _one_line(text)
+    if word is None:
+        raise UserError(f"{where}: {column} {text[:40]!r} holds a control character; expected a name")
+    return word
+
+
+@lru_cache(maxsize=65_536)
+def _one_line(text: str) -> str | None:
+    name = one_form(" ".join(text.split()))
+    return None if any(unicodedata.category(c) == "Cc" for c in name) or not name else name
+
+
 def _frame(text: str, column: str, where: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+    number = _FRAME.fullmatch(text)
+    if number is None:
         raise UserError(f"{where}: {column} {text!r}; expected a frame number from 0")
-    return int(text)
+    return int(number[1])
 
 
 def _rate(text: str, where: str) -> float:
     try:
-        value = float(text)
+        value = float(text.replace(",", "."))
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:
@@ -170,8 +259,26 @@ def _rate(text: str, where: str) -> float:
     return value
 
 
+def _alike(classes: Sequence[str]) -> list[str]:
+    """A remark on labels that a person would take for one: 1, 01 and 1.0, Wave and wave."""
+    groups: dict[str, list[str]] = {}
+    for name in classes:
+        groups.setdefault(_plain(name), []).append(name)
+    pairs = [" and ".join(map(repr, group[:4])) for group in groups.values() if len(group) > 1]
+    more = f" and {len(pairs) - SHOWN} more such" if len(pairs) > SHOWN else ""
+    return [f"labels that look alike are classes of their own: {'; '.join(pairs[:SHOWN])}{more}"] if pairs else []
+
+
+def _plain(label: str) -> str:
+    """A label without what is easily overlooked."""
+    letters = "".join(c for c in unicodedata.normalize("NFKC", label).casefold() if unicodedata.category(c) != "Cf")
+    word = re.sub(r"[\s_-]+", " ", letters).strip()
+    number = re.fullmatch(r"0*([0-9]+)(?:[.,]0*)?", word, re.ASCII)
+    return number[1] if number else word
+
+
 def read(job: Job) -> list[Clip]:
-    """The clip of one row, `(T, M, J, C)`; meta: split, where the table has it.
+    """The clip of one row, `(T, M, J, C)`, a copy of what it cuts; meta: split, where the table has it.
 
     Raises:
         FormatError: the file is not positions of the skeleton, or has fewer frames than the row says.
@@ -179,19 +286,23 @@ def read(job: Job) -> list[Clip]:
     row: Row = job.context[0]
     skeleton: Skeleton = job.context[1]
     origin = job.member.origin
-    if row.file.lower().endswith(".csv"):
-        clip = from_array(table(job.member.read(MAX_TEXT), origin, None, ","), None, skeleton, row.fps, origin)
-    else:
-        clip = read_array(job.member, skeleton, row.fps)
-    if max(row.start + 1, row.end or 0) > clip.frames:
-        raise FormatError(
-            origin, f"{clip.frames} frames; line {row.line} of the table asks for {row.start} to {row.end or 'the end'}"
-        )
-    cut = slice(row.start, row.end)
+    loaded = _loaded(job.member, job.member.changed())
+    if not job.context[2]:  # nothing more is cut from this file
+        _loaded.cache_clear()
+    if isinstance(loaded, FormatError):
+        raise FormatError(loaded.origin, loaded.problem)
+    positions, confidence = loaded
+    if positions.ndim and max(row.start + 1, row.end or 0) > len(positions):
+        asked = f"{row.start} to {row.end or 'the end'}"
+        raise FormatError(origin, f"{plural(len(positions), 'frame')}; line {row.line} of the table asks for {asked}")
+    if confidence is not None and confidence.shape[:1] != positions.shape[:1]:
+        raise FormatError(origin, f"confidence {confidence.shape}; expected one for each joint of positions {positions.shape}")
+    if positions.ndim:
+        cut = slice(row.start, row.end)
+        positions, confidence = positions[cut], None if confidence is None else confidence[cut]
+    clip = from_array(positions, confidence, skeleton, row.fps, origin, row.start)
     return [
         clip.with_(
-            positions=clip.positions[cut],
-            confidence=None if clip.confidence is None else clip.confidence[cut],
             label=row.label,
             label_name=row.label_name,
             subject=row.subject,
@@ -200,3 +311,14 @@ def read(job: Job) -> list[Clip]:
             meta={"split": row.split} if row.split else {},
         )
     ]
+
+
+@lru_cache(maxsize=1)
+def _loaded(member: Member, changed: int) -> tuple[np.ndarray, np.ndarray | None] | FormatError:
+    """The numbers of a file, or why there are none: kept while clips are cut from it, so that it is read once."""
+    try:
+        if member.name.lower().endswith(".csv"):
+            return number_table(member.read(MAX_TEXT), member.origin), None
+        return load_array(member)
+    except FormatError as error:
+        return error

@@ -68,7 +68,7 @@ _MATRIX, _COMPRESSED = 14, 15
 
 def jobs(source: Path) -> list[Job]:
     """One job a clip."""
-    return [Job(m.stem.removesuffix("_skeleton"), m) for m in members(source) if NAME.fullmatch(Path(m.name).name)]
+    return [Job(m.stem.removesuffix("_skeleton"), m) for m in members(source) if NAME.fullmatch(m.file)]
 
 
 def read(job: Job) -> list[Clip]:

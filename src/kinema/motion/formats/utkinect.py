@@ -15,7 +15,7 @@ from ...errors import FormatError, UserError
 from ..clip import Clip
 from ..skeletons import KINECT20
 from .jobs import Job
-from .members import Member, members
+from .members import Member, members, single
 from .tables import MAX_TEXT, decode, finite, table
 
 NAME = re.compile(r"joints_(s(\d\d)_e(\d\d))\.txt")
@@ -47,10 +47,10 @@ def jobs(source: Path) -> list[Job]:
         FormatError: a damaged label file.
     """
     found = members(source)
-    recordings = [m for m in found if NAME.fullmatch(Path(m.name).name)]
+    recordings = [m for m in found if NAME.fullmatch(m.file)]
     alone = Path(source).is_file() and Path(source).suffix.lower() != ".zip"
     if alone:
-        found = [Member(str(path), path.name, path.stat().st_size) for n in LABELS if (path := Path(source).parent / n).is_file()]
+        found = [single(path) for n in LABELS if (path := Path(source).parent / n).is_file()]
     labels = _labels(found)
     if labels is None:
         if recordings and not alone:
@@ -67,7 +67,7 @@ def jobs(source: Path) -> list[Job]:
 
 def _labels(found: list[Member]) -> dict[str, tuple[tuple[str, int, int], ...]] | None:
     """Recording -> its labelled ranges of frame numbers, both ends included."""
-    by_name = {Path(m.name).name: m for m in found}
+    by_name = {m.file: m for m in found}
     file = next((by_name[n] for n in LABELS if n in by_name), None)
     if file is None:
         return None

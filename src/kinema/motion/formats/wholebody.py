@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
@@ -43,7 +44,7 @@ def claims(member: Member) -> bool:
 
 def jobs(source: Path) -> list[Job]:
     """One job a file, named by its path without the suffix (with it, where two files share the rest)."""
-    found = [m for m in members(source) if NAME.fullmatch(PurePosixPath(m.name).name)]
+    found = [m for m in members(source) if NAME.fullmatch(m.file)]
     stems = [PurePosixPath(m.name).with_suffix("").as_posix() for m in found]
     count = Counter(stems)
     return [Job(s if count[s] == 1 else m.name, m) for s, m in zip(stems, found, strict=True)]
@@ -56,16 +57,21 @@ def read(job: Job) -> list[Clip]:
         FormatError: not such a file, or a pickle that holds anything but data.
     """
     member, origin = job.member, job.member.origin
-    known: dict[str, Any] = {}
+    content = member.read(MAX_FILE)
     if member.name.endswith(".npy"):
-        content = member.read(MAX_FILE)
-        values: Any = read_npy(io.BytesIO(content), len(content), origin)
-    else:
-        table = read_arrays(member.read(MAX_FILE), origin) if member.name.endswith(".npz") else load(member.read(MAX_FILE), origin)
-        known = cast("dict[str, Any]", table) if isinstance(table, dict) else known
-        if "keypoints" not in known:
-            raise FormatError(origin, f"no keypoints in it; expected an array (frames, {JOINTS}, 3) of that name")
-        values = known["keypoints"]
+        return _clips(read_npy(io.BytesIO(content), len(content), origin), {}, origin)
+    return from_pickle(read_arrays(content, origin) if member.name.endswith(".npz") else load(content, origin), origin)
+
+
+def from_pickle(value: Any, origin: str) -> list[Clip]:
+    """`read`, of the dictionary that a pickle or an archive of arrays holds."""
+    known = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    if "keypoints" not in known:
+        raise FormatError(origin, f"no keypoints in it; expected an array (frames, {JOINTS}, 3) of that name")
+    return _clips(known["keypoints"], known, origin)
+
+
+def _clips(values: Any, known: Mapping[str, Any], origin: str) -> list[Clip]:
     if not isinstance(values, np.ndarray):
         raise FormatError(origin, f"keypoints are {type(values).__name__}; expected an array (frames, {JOINTS}, 3)")
     given = cast("np.ndarray", values)
