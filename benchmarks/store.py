@@ -50,7 +50,7 @@ def measure_build(raw: Path, out: Path) -> dict[str, float]:
     from kinema.data.build import build
 
     begun = time.process_time()
-    summary = build(raw, out, format="ntu", workers=1, progress=False)
+    summary = build(raw, out, format="ntu", workers=1)
     return {"rate": summary.files / (time.process_time() - begun), "clock": summary.files / summary.seconds}
 
 

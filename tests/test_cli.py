@@ -156,7 +156,7 @@ def test_the_installed_command(tmp_path):
         ("retrieve x --data y --run z --out a.gif", r"--out a\.gif: expected a name that ends in \.png or \.html"),
         ("retrieve x --data y --run z --top 0", "--top 0: expected 1 or more"),
         ("retrieve x --data y --run z", "z: no run here"),
-        ("data build x --out y --index t.csv", "--index needs --skeleton"),
+        ("data build x --out y --index t.csv", "x: no such file or folder"),
         ("data build x --out y --workers 0", "--workers 0: expected 1 or more"),
         ("data build x --out y --dataset nwucla", "unknown data set 'nwucla': did you mean nw-ucla"),
         ("data build x --out y", "x: no such file or folder"),

@@ -26,7 +26,7 @@ def small_chunks(monkeypatch):
 
 
 def make(source, out, **options):
-    return build(source, out, format=fake_format, progress=False, **{"workers": 1, **options})
+    return build(source, out, format=fake_format, **{"workers": 1, **options})
 
 
 def content(folder):
@@ -80,9 +80,10 @@ def test_a_killed_build_continues_to_the_same_bytes(tmp_path):
     out, work = tmp_path / "s", tmp_path / ".s.building"
     script = (
         "import fake_format, kinema.data.build as b; b.CHUNK = 8;"
-        f"b.build({str(raw)!r}, {str(out)!r}, format=fake_format, workers=1, progress=False)"
+        f"b.build({str(raw)!r}, {str(out)!r}, format=fake_format, workers=1)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    places = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
     child = subprocess.Popen([sys.executable, "-c", script], env=environment)
     until = time.monotonic() + 30
     while not list(work.glob("part-*.bad.json")) and time.monotonic() < until:
@@ -174,7 +175,7 @@ def test_our_own_mistakes_are_not_hidden_and_name_the_file(tmp_path):
     raw = fake_format.folder(tmp_path / "raw", 3)
     broken = SimpleNamespace(__name__="broken", jobs=fake_format.jobs, read=lambda job: 1 / 0)
     with pytest.raises(ZeroDivisionError) as caught:
-        build(raw, tmp_path / "s", format=broken, workers=1, progress=False)
+        build(raw, tmp_path / "s", format=broken, workers=1)
     assert "clip000" in caught.value.__notes__[0]
 
 
@@ -186,7 +187,7 @@ def test_a_user_brings_arrays_and_a_table(tmp_path):
     rows = [f"{i}.npy,{'jump' if i % 2 else 'wave'},{'test' if i > 3 else 'train'}" for i in range(6)]
     table = tmp_path / "table.csv"
     table.write_text("\n".join(["file,label,split", *rows]))
-    summary = build(raw, tmp_path / "s", format="user", index=table, skeleton=fake_format.SKELETON, workers=1, progress=False)
+    summary = build(raw, tmp_path / "s", format="user", index=table, skeleton=fake_format.SKELETON, workers=1)
     store = Store.open(summary.store)
     assert store.classes == ("jump", "wave")
     assert store.labels.tolist() == [1, 0, 1, 0, 1, 0]
@@ -195,7 +196,7 @@ def test_a_user_brings_arrays_and_a_table(tmp_path):
 
 def check_counts(tmp_path, monkeypatch, name, file):
     monkeypatch.setattr(build_module, "CHUNK", 64)
-    summary = build(DATA / file, tmp_path / "s", dataset=name, workers=1, progress=False)
+    summary = build(DATA / file, tmp_path / "s", dataset=name, workers=1)
     assert summary.skipped == ()
     store = Store.open(tmp_path / "s")
     assert splits.check(store, strict=True) == []

@@ -49,7 +49,7 @@ def test_a_build_of_pickles(tmp_path: Path):
     (tmp_path / "poses").mkdir()
     file, _ = writers.wholebody(tmp_path / "poses")
     file.with_name("broken.pkl").write_bytes(file.read_bytes()[:-9])
-    summary = build(tmp_path / "poses", tmp_path / "store", format="wholebody", workers=1, progress=False)
+    summary = build(tmp_path / "poses", tmp_path / "store", format="wholebody", workers=1)
     assert (summary.clips, len(summary.skipped)) == (1, 1)
     assert Store.open(tmp_path / "store").skeleton == WHOLEBODY133
 
@@ -129,7 +129,7 @@ def test_lexicon(tmp_path: Path):
     assert (second.skeleton, second.fps, second.image_size, second.units) == (SIGN49, 30, (500, 500), "pixels")
     assert not second.confidence[..., :21].any()
     assert [j.name for j in fingerspelling.jobs(file)] == ["A/ase/x", "CH/ssp/y", "B/gsg/z"]
-    summary = build(file, tmp_path / "store", dataset="fingerspelling", workers=1, progress=False)
+    summary = build(file, tmp_path / "store", dataset="fingerspelling", workers=1)
     assert (summary.clips, summary.left_out) == (2, 1)
     assert [e.label for e in Store.open(tmp_path / "store").entries] == [0, 1]
 

@@ -65,7 +65,7 @@ def wlasl(folder: Path) -> Path:
 
 def made(source: Path, dataset: str) -> tuple[Store, BuildSummary]:
     out = source.parent / "store"
-    summary = build(source, out, dataset=dataset, workers=1, progress=False, overwrite=True)
+    summary = build(source, out, dataset=dataset, workers=1, overwrite=True)
     return Store.open(out), summary
 
 

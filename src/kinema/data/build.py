@@ -1,7 +1,8 @@
 """Building a store out of a data set's files: in parallel, resumable, and the same bytes however it was run.
 
-The files are read in chunks of `CHUNK`. A finished chunk is a small store of its own in a work folder beside the result, so that a
-build that was stopped continues where it was; the last step joins the chunks in order and renames the result to its place.
+The files are read in chunks of about `CHUNK` jobs; jobs of one file are never parted, so that it is read once. A finished chunk is a
+small store of its own in a work folder beside the result, so that a build that was stopped continues where it was; the last step joins
+the chunks in order and renames the result to its place.
 """
 
 from __future__ import annotations
@@ -12,24 +13,24 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from ..errors import FormatError, UserError, unknown
 from ..files import read_json, write_json
 from ..motion import formats
 from ..motion.clip import Clip
 from ..motion.formats.jobs import Job, JobList
+from ..motion.names import one_form
 from ..motion.skeleton import Skeleton
 from ..motion.skeletons import SKELETONS
 from ..schema import fits
+from ..words import plural
 from .datasets import Dataset
 from .datasets import dataset as find_dataset
 from .publish import publish, remove_replaced
@@ -37,10 +38,12 @@ from .store import Store, check_free
 from .work import work_folder
 
 CHUNK = 64
-"""Files of one chunk. Part of what is built, so never taken from the number of workers."""
-VERSION = 2
+"""Jobs of one chunk, or as many more as one file has. Part of what is built, so never taken from the number of workers."""
+VERSION = 3
 """Raised when the chunks of an older build can no longer be continued."""
 Reader = Callable[[Job], list[Clip]]
+Progress = Callable[[str, int, int | None], None]
+"""Called with what is counted (rows, files, clips), how many are done, and how many there are (None: nobody knows)."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,12 @@ class BuildSummary:
     """What a build did.
 
     Attributes:
-        store: where it is. clips, files: in it, and read for it.
-        skipped: (name, reason) of each bad file, in the order of the source.
+        store: where it is. clips: in it. files: read for it; where a table lists clips, its rows.
+        skipped: (name, reason) of each bad file or row, in the order of the source.
         left_out: files that the data set's protocol does not use.
         resumed: files that an earlier, interrupted build had read.
         seconds: of this run.
-        remarks: what the data set's list names and the source does not have, a line each.
+        remarks: what the data set's list names and the source does not have, and how a table was read, a line each.
     """
 
     store: Path
@@ -64,18 +67,20 @@ class BuildSummary:
     resumed: int
     seconds: float
     remarks: tuple[str, ...] = ()
+    noun: str = "file"
 
     def lines(self, most: int = 10) -> list[str]:
-        """The summary for a person, naming at most `most` of the bad files."""
+        """The summary for a person, naming at most `most` of what was bad."""
         rate = (self.files - self.resumed) / max(self.seconds, 1e-9)
-        result = [f"{self.store}: {self.clips} clips from {self.files} files in {self.seconds:.1f} s ({rate:.0f} files/s)"]
+        files, clips = plural(self.files, self.noun), plural(self.clips, "clip")
+        result = [f"{self.store}: {clips} from {files} in {self.seconds:.1f} s ({rate:.0f} {self.noun}s/s)"]
         if self.resumed:
-            result.append(f"{self.resumed} files had been read before")
+            result.append(f"{plural(self.resumed, self.noun)} had been read before")
         if self.left_out:
-            result.append(f"{self.left_out} files are not part of the protocol and were left out")
+            result.append(f"{plural(self.left_out, self.noun)} not part of the protocol, left out")
         result += self.remarks
         if self.skipped:
-            result.append(f"{len(self.skipped)} bad files were skipped:")
+            result.append(f"{plural(len(self.skipped), f'bad {self.noun}')} skipped:")
             result += [f"  {name}: {reason}" for name, reason in self.skipped[:most]]
         if len(self.skipped) > most:
             result.append(f"  and {len(self.skipped) - most} more")
@@ -93,7 +98,7 @@ def build(
     index: Path | None = None,
     skeleton: Skeleton | None = None,
     overwrite: bool = False,
-    progress: bool = True,
+    progress: Progress | None = None,
 ) -> BuildSummary:
     """Reads all clips of `source` into a store.
 
@@ -106,37 +111,40 @@ def build(
         strict: stop at the first bad file instead of skipping it.
         index, skeleton: of the format ``user``: the table of clips, and the joints of the arrays.
         overwrite: replace a store that is there.
-        progress: show a bar on stderr.
+        progress: called while it works, for who wants to show how far it is.
 
     Raises:
         UserError: no clips, unknown names, bad options, a disk that is full, or with `strict` the first bad file.
     """
-    begun, source, out = time.monotonic(), Path(source), Path(out)
+    begun, source, out, told = time.monotonic(), Path(source), Path(out), progress or _silent
     check_free(out, overwrite)
     known = find_dataset(dataset) if dataset is not None else None
     label, module = _format(source, known, format)
-    found = _jobs(module, label, source, index, skeleton)
+    found = _jobs(module, label, source, index, skeleton, told)
     jobs = [job for job in found if known is None or known.keep(job.name)]
     listed = found if isinstance(found, JobList) else None
     if not jobs:
         raise UserError(f"{source}: no files of {known.title if known else f'format {label}'}; is it the right folder or zip?")
-    parts = [jobs[i : i + CHUNK] for i in range(0, len(jobs), CHUNK)]
+    parts = _parts(jobs)
+    noun = "row" if module is formats.user else "file"
     place = out.resolve()  # of a link, what it leads to
     work = place.with_name(f".{place.name}.building")
     with work_folder(work, _fingerprint(label, known, jobs)):
         remove_replaced(place)
         missing = [i for i in range(len(parts)) if _finished(work, i) is None]
         resumed = len(jobs) - sum(len(parts[i]) for i in missing)
-        _read_all(parts, missing, work, module.read, workers or _cores(), strict, progress, resumed, len(jobs))
+        _read_all(parts, missing, work, module.read, workers or _cores(), strict, lambda done: told(noun, done, len(jobs)), resumed)
         skipped = [bad for i in range(len(parts)) for bad in _finished(work, i) or []]
         if skipped and strict:
             raise FormatError(*skipped[0])
         if skipped and not any(_part(work, i).exists() for i in range(len(parts))):
-            raise UserError(f"{source}: none of {len(jobs)} files could be read; the first: {skipped[0][0]}: {skipped[0][1]}")
+            raise UserError(
+                f"{source}: none of {plural(len(jobs), noun)} could be read; the first: {skipped[0][0]}: {skipped[0][1]}"
+            )
         shutil.rmtree(work / "store", ignore_errors=True)
         store = Store.write(
             work / "store",
-            _joined(work, len(parts)),
+            _joined(work, len(parts), told),
             name=known.name if known else source.resolve().stem or label,
             skeleton=SKELETONS[known.skeleton] if known and known.skeleton else None,
             classes=listed.classes if listed else known.classes if known else None,
@@ -147,7 +155,22 @@ def build(
     shutil.rmtree(work)
     seconds = time.monotonic() - begun
     remarks = listed.remarks if listed else ()
-    return BuildSummary(out, clips, len(jobs), tuple(skipped), len(found) - len(jobs), resumed, seconds, remarks)
+    return BuildSummary(out, clips, len(jobs), tuple(skipped), len(found) - len(jobs), resumed, seconds, remarks, noun)
+
+
+def _silent(what: str, done: int, total: int | None) -> None:
+    """Tells nobody."""
+
+
+def _parts(jobs: Sequence[Job]) -> list[list[Job]]:
+    """The chunks: `CHUNK` jobs each, and more where the last one's file has more."""
+    parts: list[list[Job]] = []
+    for job in jobs:
+        if parts and (len(parts[-1]) < CHUNK or job.member == parts[-1][-1].member):
+            parts[-1].append(job)
+        else:
+            parts.append([job])
+    return parts
 
 
 def _cores() -> int:
@@ -166,9 +189,11 @@ def _format(source: Path, known: Dataset | None, format: str | formats.Format | 
     return name, formats.FORMATS[name]
 
 
-def _jobs(module: formats.Format, label: str, source: Path, index: Path | None, skeleton: Skeleton | None) -> Sequence[Job]:
+def _jobs(
+    module: formats.Format, label: str, source: Path, index: Path | None, skeleton: Skeleton | None, told: Progress
+) -> Sequence[Job]:
     if module is formats.user:
-        return formats.user.jobs(source, index, skeleton)
+        return formats.user.jobs(source, index, skeleton, lambda row: told("line of the table", row, None))
     if index is not None or skeleton is not None:
         raise UserError(f"--index and --skeleton belong to the format user; {label} knows its own")
     return module.jobs(source)
@@ -177,23 +202,21 @@ def _jobs(module: formats.Format, label: str, source: Path, index: Path | None, 
 def _fingerprint(label: str, known: Dataset | None, jobs: Sequence[Job]) -> str:
     """A hash of everything that the chunks depend on: the format, and each file's name, size, time and context."""
     digest = hashlib.sha256(repr((VERSION, CHUNK, label, known.name if known else None)).encode())
-    times: dict[Path, int] = {}
+    times: dict[str, int] = {}
     for job in jobs:
-        path = Path(job.member.source)
-        if path.is_dir():
-            path /= job.member.name
-        if path not in times:
-            times[path] = path.stat().st_mtime_ns
-        digest.update(repr((job.name, job.member.name, job.member.size, times[path], job.context)).encode())
+        member = job.member
+        place = f"{member.source}\0{member.name}"
+        if place not in times:
+            times[place] = member.changed()
+        context = [_words(part) if isinstance(part, Skeleton) else repr(part) for part in job.context]
+        digest.update(repr((job.name, member.name, member.size, times[place], context)).encode())
     return digest.hexdigest()
 
 
-class _Rate(ProgressColumn):
-    """Files per second."""
-
-    def render(self, task: Task) -> Text:
-        """The column's text."""
-        return Text(f"files, {task.speed or 0:.0f} files/s")
+@lru_cache(maxsize=8)
+def _words(skeleton: Skeleton) -> str:
+    """A skeleton in words, which all jobs of a table share."""
+    return repr(skeleton)
 
 
 def _ignore_interrupt() -> None:
@@ -230,42 +253,56 @@ def _read_all(
     read: Reader,
     workers: int,
     strict: bool,
-    progress: bool,
+    told: Callable[[int], None],
     done: int,
-    total: int,
 ) -> None:
     """Reads the missing chunks, here or in other processes."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
-        task = bar.add_task("reading", total=total, completed=done)
-        if min(workers, len(missing)) <= 1:
-            for i in missing:
-                _read_chunk(parts[i], work, i, read, strict)
-                bar.advance(task, len(parts[i]))
-            return
-        # spawned: a forked copy of a process that has started threads (torch, rich) may hang
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(workers, len(missing)), mp_context=context, initializer=_ignore_interrupt) as pool:
-            waiting: dict[Future[None], int] = {pool.submit(_read_chunk, parts[i], work, i, read, strict): i for i in missing}
-            try:
-                while waiting:
-                    for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                        future.result()
-                        bar.advance(task, len(parts[waiting.pop(future)]))
-            except BrokenProcessPool as error:
-                raise UserError(
-                    "a reading process was killed (out of memory?); run again with fewer workers to continue"
-                ) from error
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
+
+    def step(more: int) -> None:
+        nonlocal done
+        done += more
+        told(done)
+
+    if min(workers, len(missing)) <= 1:
+        for i in missing:
+            _read_chunk(parts[i], work, i, read, strict, step)
+        return
+    # spawned: a forked copy of a process that has started threads (torch, rich) may hang
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(missing)), mp_context=context, initializer=_ignore_interrupt) as pool:
+        waiting: dict[Future[None], int] = {pool.submit(_read_chunk, parts[i], work, i, read, strict): i for i in missing}
+        try:
+            while waiting:
+                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                    future.result()
+                    step(len(parts[waiting.pop(future)]))
+        except BrokenProcessPool as error:
+            raise UserError("a reading process was killed (out of memory?); run again with fewer workers to continue") from error
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
 
 
-def _read_chunk(jobs: Sequence[Job], work: Path, i: int, read: Reader, strict: bool) -> None:
+def _read_chunk(
+    jobs: Sequence[Job], work: Path, i: int, read: Reader, strict: bool, step: Callable[[int], None] | None = None
+) -> None:
     """Reads some files into part `i`, a store (where they hold any clip), and the list of the bad ones."""
-    clips: list[tuple[str, Clip]] = []
     bad: list[tuple[str, str]] = []
+    clips = _clips(jobs, read, strict, bad, step)
+    shutil.rmtree(_part(work, i), ignore_errors=True)
+    first = next(clips, None)
+    if first is not None:
+        Store.write(_part(work, i), chain([first], clips), name="part", resolve=False)
+    write_json(_bad_list(work, i), bad)
+
+
+def _clips(
+    jobs: Iterable[Job], read: Reader, strict: bool, bad: list[tuple[str, str]], step: Callable[[int], None] | None
+) -> Iterator[tuple[str, Clip]]:
+    """The clips of some files with their ids, those of one file in memory at a time; puts into `bad` what cannot be read."""
     for job in jobs:
+        if step is not None:
+            step(1)
         try:
             found = read(job)
         except UserError as error:
@@ -276,26 +313,26 @@ def _read_chunk(jobs: Sequence[Job], work: Path, i: int, read: Reader, strict: b
         except Exception as error:
             error.add_note(f"while reading {job.member.origin}")
             raise
-        names = [job.name] if len(found) == 1 else [f"{job.name}#{k}" for k in range(1, len(found) + 1)]
+        name = one_form(job.name)
+        names = [name] if len(found) == 1 else [f"{name}#{k}" for k in range(1, len(found) + 1)]
         for name, clip in zip(names, found, strict=True):
             if clip.somebody():  # one without anybody says nothing to any method, and would stop the training on all others
                 # the file's name in the source, not a place on this machine
-                clips.append((name, clip.with_(source=job.name)))
+                yield name, clip.with_(source=one_form(job.name))
                 continue
-            problem = f"nobody is in any of its {clip.frames} frames"
+            problem = f"nobody is in any of its {plural(clip.frames, 'frame')}"
             if strict:
                 raise FormatError(job.member.origin, problem)
             bad.append((name, problem))
-    shutil.rmtree(_part(work, i), ignore_errors=True)
-    if clips:
-        Store.write(_part(work, i), clips, name="part", resolve=False)
-    write_json(_bad_list(work, i), bad)
 
 
-def _joined(work: Path, parts: int) -> Iterator[tuple[str, Clip]]:
+def _joined(work: Path, parts: int, told: Progress) -> Iterator[tuple[str, Clip]]:
     """All clips of all parts in order."""
+    count = 0
     for i in range(parts):
         if _part(work, i).exists():
             store = Store.open(_part(work, i), resolved=False)
             for k, entry in enumerate(store.entries):
+                count += 1
+                told("clip", count, None)
                 yield entry.id, store.clip(k)

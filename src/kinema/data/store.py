@@ -19,6 +19,7 @@ import numpy as np
 from ..errors import FormatError, UserError
 from ..files import TEMPORARY, atomic_folder, parse_json, read_json
 from ..motion.clip import FASTEST, MAX_FRAMES, MAX_PEOPLE, SLOWEST, Caption, Clip
+from ..motion.names import one_form
 from ..motion.skeleton import Skeleton
 from ..schema import Table, shown
 from ..text import plain_json
@@ -112,7 +113,7 @@ class Store:
         self.checksum: str = index["checksum"]
         self.dataset: str | None = index["dataset"]
         self.skeleton = Skeleton.from_json(index["skeleton"], path)
-        self.classes: tuple[str, ...] = tuple(index["classes"])
+        self.classes: tuple[str, ...] = tuple(map(one_form, index["classes"]))
         self.fps = float(index["fps"])
         self.entries = [Entry.from_json(e, self.fps, f"{path}: clip {i}") for i, e in enumerate(index["clips"])]
         self._arrays = {k: v for k, v in arrays.items() if k in ARRAYS}
@@ -286,6 +287,7 @@ class Store:
                 digest = writer.finish()
             if skeleton is None:
                 raise UserError(f"{folder}: no clips to write, and no skeleton given")
+            classes = None if classes is None else [one_form(c) for c in classes]
             resolved, names = list(entries.values()), tuple(classes or ())
             if resolve:
                 resolved, names = _resolve(resolved, classes)

@@ -21,11 +21,11 @@ class Bar:
     """Progress of one run on standard error.
 
     Args:
-        total: optimiser steps of the whole run. done: those done before.
+        total: optimiser steps of the whole run (None: nobody knows). done: those done before.
         shown: whether this process speaks at all.
     """
 
-    def __init__(self, total: int, done: int, *, shown: bool = True):
+    def __init__(self, total: int | None, done: int, *, shown: bool = True):
         self._console = Console(stderr=True, quiet=not shown, highlight=False)
         self._bar: Progress | None = None
         self._task = TaskID(0)

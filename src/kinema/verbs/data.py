@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from pathlib import Path
 
@@ -14,8 +13,10 @@ from ..data.stage.world import WORLDS
 from ..data.store import Store
 from ..errors import UserError, unknown
 from ..text import say
+from ..words import plural
 from .common import check_writable, skeleton_of
 from .progress import progress
+from .stages import Stages
 
 WIDTH = 80
 SIDES = {"stage-1": stage1.split, "signs-1": signs1.split}
@@ -29,7 +30,7 @@ def list_datasets() -> None:
 
 
 def _lines(dataset: Dataset) -> list[str]:
-    classes = f"{len(dataset.classes)} classes" if dataset.classes else "classes from its list"
+    classes = plural(len(dataset.classes), "class") if dataset.classes else "classes from its list"
     facts = [
         f"{dataset.title}; {classes}, format {dataset.format}",
         f"splits: {', '.join(dataset.splits)}",
@@ -58,26 +59,25 @@ def build_store(
     """
     if workers is not None and workers < 1:
         raise UserError(f"--workers {workers}: expected 1 or more")
-    if index is not None and skeleton is None:
-        raise UserError("--index needs --skeleton: a JSON with joints and parents, or the name of a known skeleton")
     out = out or Path("stores") / (dataset or source.resolve().stem)
     check_writable(out)
     bones = None if skeleton is None else skeleton_of(skeleton)
-    summary = build(
-        source,
-        out,
-        dataset=dataset,
-        format=format,
-        index=index,
-        skeleton=bones,
-        workers=workers,
-        strict=strict,
-        overwrite=overwrite,
-        progress=sys.stderr.isatty(),
-    )
+    with Stages() as stages:
+        summary = build(
+            source,
+            out,
+            dataset=dataset,
+            format=format,
+            index=index,
+            skeleton=bones,
+            workers=workers,
+            strict=strict,
+            overwrite=overwrite,
+            progress=stages,
+        )
     store = Store.open(out)
     say(*summary.lines())
-    say(f"{out}: {len(store.classes)} classes, skeleton {store.skeleton.name}")
+    say(f"{out}: {plural(len(store.classes), 'class')}, skeleton {store.skeleton.name}")
 
 
 def stage_store(name: str, out: Path, clips: int | None, overwrite: bool) -> None:
@@ -90,13 +90,13 @@ def stage_store(name: str, out: Path, clips: int | None, overwrite: bool) -> Non
         raise unknown("world of the stage", name, WORLDS)
     write, size = WORLDS[name]
     if clips is not None and not 1 <= clips <= size:
-        raise UserError(f"--clips {clips}: {name} has {size} clips; expected 1 to {size}")
+        raise UserError(f"--clips {clips}: {name} has {plural(size, 'clip')}; expected 1 to {size}")
     check_writable(out)
     count = clips or size
     with progress(count, "clip") as step:
         store = write(out, count, overwrite=overwrite, progress=step)
     sides = ", ".join(_sizes(store, part) for part in splits(store))
-    say(f"{out}: {len(store)} clips, {len(store.classes)} classes, skeleton {store.skeleton.name}; {sides}")
+    say(f"{out}: {plural(len(store), 'clip')}, {plural(len(store.classes), 'class')}, skeleton {store.skeleton.name}; {sides}")
 
 
 def _sizes(store: Store, name: str) -> str:
@@ -105,7 +105,7 @@ def _sizes(store: Store, name: str) -> str:
         part = split(store, name)
     except UserError:  # the first few clips may all be of one side
         least = 1 + max(int(side[0]) for side in SIDES[store.name](name))
-        return f"split {name} needs {least} clips or more"
+        return f"split {name} needs {plural(least, 'clip')} or more"
     return f"split {name} {len(part.train)} / {len(part.test)}"
 
 
@@ -121,6 +121,6 @@ def check_store(path: Path, strict: bool) -> None:
         store.clip(i)
     remarks = check(store)
     if strict and remarks:
-        raise UserError(f"{path}: {len(remarks)} differences from the published protocol: {'; '.join(remarks)}")
-    say(f"{path}: whole; {len(store)} clips, {len(store.classes)} classes, {store.skeleton.name}")
+        raise UserError(f"{path}: {plural(len(remarks), 'difference')} from the published protocol: {'; '.join(remarks)}")
+    say(f"{path}: whole; {plural(len(store), 'clip')}, {plural(len(store.classes), 'class')}, {store.skeleton.name}")
     say(*remarks)

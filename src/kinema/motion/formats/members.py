@@ -66,8 +66,18 @@ class Member:
         return path / (self.stored or self.name) if path.is_dir() else path
 
     def changed(self) -> int:
-        """When `path` was last written, in nanoseconds."""
-        return self.path.stat().st_mtime_ns
+        """When the file (of a member of a zip: the zip) was last written, in nanoseconds.
+
+        Raises:
+            FormatError: it is gone.
+        """
+        try:
+            try:
+                return os.stat(f"{self.source}/{self.stored or self.name}").st_mtime_ns
+            except NotADirectoryError:
+                return os.stat(self.source).st_mtime_ns
+        except OSError as error:
+            raise FormatError(self.origin, f"cannot be read ({error.strerror})") from error
 
     def read(self, limit: int = MAX_FILE) -> bytes:
         """The whole file.

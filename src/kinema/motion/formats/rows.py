@@ -72,7 +72,8 @@ def read_rows(file: Member, required: Sequence[str], optional: Sequence[str]) ->
     text, remarks = _text(file)
     delimiter, rest = _delimiter(text, required, optional)
     lines = _lines(rest, delimiter, file, text[: len(text) - len(rest)].count("\n"))
-    line, header = next(lines, (1, []))
+    nothing: tuple[int, list[str]] = (1, [])
+    line, header = next(lines, nothing)
     while header and not header[-1]:
         header.pop()
     names = [one_form(cell).casefold() for cell in header]

@@ -65,10 +65,11 @@ def side_file(source: Path, files: Sequence[Member], name: str) -> Member | None
 
 def read_list(file: Member) -> Any:
     """The value of a JSON file of at most `MAX_LIST` bytes and `MAX_ROWS` entries. Raises FormatError."""
-    value = parse_json(file.read(MAX_LIST), file.origin)
-    if isinstance(value, list | dict) and len(cast("list[Any]", value)) > MAX_ROWS:
-        raise FormatError(file.origin, f"{len(cast('list[Any]', value))} entries; at most {MAX_ROWS} are read: split the list")
-    return value
+    value: Any = parse_json(file.read(MAX_LIST), file.origin)
+    entries = len(cast("list[Any]", value)) if isinstance(value, list | dict) else 0
+    if entries > MAX_ROWS:
+        raise FormatError(file.origin, f"{entries} entries; at most {MAX_ROWS} are read: split the list")
+    return cast("Any", value)
 
 
 def listed(
