@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Annotated, Any, Literal, NotRequired
 
 import numpy as np
 import torch
@@ -15,13 +14,14 @@ from torch import Tensor
 
 from .. import __version__
 from ..data.batches import ResidentClips
-from ..errors import UserError
-from ..motion.clip import UNITS, Clip
+from ..errors import CheckpointError, FormatError, UserError
+from ..motion.clip import Clip
 from ..motion.convert import convert
 from ..motion.prepare import Preparation
 from ..motion.skeleton import Skeleton
 from ..motion.skeletons import root_joint
-from ..training.checkpoint import load_model
+from ..schema import Table
+from ..training.checkpoint import load_model, read_weights
 from ..training.fit import fit
 from ..training.stage import Stage
 from .encoder import Encoder
@@ -33,6 +33,20 @@ from .run import CLASSIFIER, Trained, check_coordinates, read_config
 
 BATCH = 64
 """Clips that are tested at a time."""
+_HEAD = Table(
+    kind=Literal["plain", "normed", "mlp"],
+    width=Annotated[int, 1, 2**24],
+    classes=Annotated[int, 1, 2**24],
+    hidden=NotRequired[Annotated[int, 0, 2**24]],
+    dropout=NotRequired[Annotated[float, 0, 1]],
+    more=False,
+)
+_CONFIG = Table(
+    classes=list[str],
+    usual=Annotated[float, 1e-6, 1e9],
+    units=NotRequired[list[Literal["metres", "pixels", "normalised"]] | None],  # None: before units were kept
+    head=dict[str, Any],
+)
 
 
 def head_of(encoder: Encoder, task: Task, how: Supervision, frozen: bool) -> HeadConfig:
@@ -270,27 +284,19 @@ def open_recogniser(folder: Path, device: str = "cpu") -> Recogniser:
             f"`kinema finetune {folder} --data STORE --out OUT`"
         )
     recipe, skeleton = from_json(config.get("recipe"), path), Skeleton.from_json(config.get("skeleton"), path)
-    classes, usual, units = config.get("classes"), config.get("usual"), config.get("units")
-    if (
-        not _names(classes)
-        or not isinstance(usual, float)
-        or not 0 < usual < math.inf
-        or not (units is None or (_names(units) and units and set(units) <= set(UNITS)))  # None: before units were kept
-    ):
-        raise UserError(f"{path}: damaged (classes, usual or units); train it again")
-    try:
-        head = HeadConfig(**config.get("head", {}))
-        if head.classes != len(classes):
-            raise ValueError(f"for {head.classes} classes, of which {len(classes)} have names")
-        encoder = build_method(recipe).alone()
-        model = Classifier(encoder, head.build())
-    except (TypeError, ValueError, RuntimeError) as error:
-        problem = str(error).partition("\n")[0]  # torch may add a trace
-        raise UserError(f"{path}: damaged (head: {problem}); train it again") from error
+    _CONFIG.check(config, path)
+    _HEAD.check(config["head"], f"{path}: head")
+    head, classes, units = HeadConfig(**config["head"]), config["classes"], config.get("units")
+    if head.classes != len(classes):
+        raise FormatError(path, f"damaged: a head of {head.classes} classes, of which {len(classes)} have names; train it again")
+    encoder = build_method(recipe).alone()
+    with torch.device("meta"):  # takes no memory, however large the file says that it is
+        shapes = {f"head.{name}": tensor.shape for name, tensor in head.build().state_dict().items()}
+    weights = read_weights(folder)
+    wrong = [name for name, shape in shapes.items() if name not in weights or weights[name].shape != shape]
+    if wrong:
+        raise CheckpointError(f"{path}: its head is not that of the weights beside it ({wrong[0]}); train it again")
+    model = Classifier(encoder, head.build())
     load_model(folder, model)
-    known = None if units is None else tuple(units)
-    return Recogniser(folder, recipe, skeleton, known, tuple(classes), usual, model.to(device).eval())
-
-
-def _names(value: Any) -> TypeGuard[list[str]]:
-    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+    known = None if units is None else tuple(dict.fromkeys(units))
+    return Recogniser(folder, recipe, skeleton, known, tuple(classes), float(config["usual"]), model.to(device).eval())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from .. import __version__
 from ..errors import UserError
 from ..motion.clip import Clip
+from ..training import log
 from ..view.plots import Bar
 from ..view.report import (
     Cell,
@@ -33,19 +33,8 @@ from .run import Trained
 
 
 def read_log(folder: Path) -> list[dict[str, float]]:
-    """The lines of a run's `log.jsonl` that have a loss; an unreadable last line (a run that was killed) ends them."""
-    lines = []
-    path = Path(folder) / "log.jsonl"
-    if not path.is_file():
-        return lines
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            break
-        if isinstance(record, dict) and isinstance(record.get("loss"), int | float):  # other lines tell of evaluations
-            lines.append(record)
-    return lines
+    """The records of a run's `log.jsonl` that have a loss; others tell of evaluations."""
+    return [record for record in log.read(Path(folder)) if record.get("loss") is not None]
 
 
 def curves(runs: Sequence[Trained]) -> Section | None:

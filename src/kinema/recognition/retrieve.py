@@ -35,6 +35,8 @@ from .run import Trained, check_clip, check_fits, prepared_query
 FOLDER = "retrieval"
 SEAL = "key:sha256"
 """What a kept file says of itself: what it was made of, and the digest of its numbers. One entry: several are written in any order."""
+MAX_KEPT = 4 * 2**30
+"""Bytes of the largest kept file that is read."""
 ALL = "all"
 """The name of all streams together."""
 
@@ -189,10 +191,13 @@ def read_kept(path: Path, key: str, clips: int) -> np.ndarray:
     Raises:
         ValueError: a damaged file, or one of other weights, says which.
     """
+    if not path.is_file() or path.stat().st_size > MAX_KEPT:
+        raise ValueError("damaged")
     try:
         with safetensors.safe_open(path, "numpy") as file:
-            seal, table = (file.metadata() or {}).get(SEAL, ""), file.get_tensor("features")
-    except (OSError, ValueError, safetensors.SafetensorError) as error:
+            seal, shape = (file.metadata() or {}).get(SEAL, ""), file.get_slice("features").get_shape()
+            table = file.get_tensor("features") if len(shape) == 2 and shape[0] == clips else np.zeros(0)
+    except Exception as error:  # of many kinds: of the format, of NumPy, of a type that NumPy does not have
         raise ValueError("damaged") from error
     of, _, digest = seal.partition(":")
     if of != key:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import numpy as np
 import torch
@@ -17,8 +16,10 @@ from ..data.prepared import PreparedClips
 from ..data.splits import split as split_of
 from ..data.store import Store
 from ..errors import UserError
+from ..files import read_json
 from ..motion.clip import Clip
 from ..motion.skeleton import Skeleton
+from ..schema import Table
 from ..training.checkpoint import load_model, steps
 from ..training.device import device_of
 from ..training.fit import Every, Result, fit
@@ -30,6 +31,9 @@ from .masa_prepare import check_signer
 from .protocols import Pooling
 from .recipes import Recipe, build_method, from_json, parts, to_json
 
+_CONFIG = Table(
+    recipe=dict[str, Any], skeleton=dict[str, Any], seed=NotRequired[int], data=NotRequired[dict[str, Any]], kind=NotRequired[str]
+)
 CLASSIFIER = "classifier"
 """The ``kind`` of a run folder that holds an encoder with a head, see `classifier.py`."""
 
@@ -203,10 +207,7 @@ def open_run(folder: Path) -> Trained:
     if config.get("kind") == CLASSIFIER:
         raise UserError(f"{folder}: a classifier, not a pre-trained encoder; it is for `kinema recognize FILE --run {folder}`")
     skeleton = Skeleton.from_json(config.get("skeleton"), path)
-    seed, data = config.get("seed", 0), config.get("data", {})
-    if type(seed) is not int or not isinstance(data, dict):
-        raise UserError(f"{path}: damaged (seed {seed!r}, data {data!r}); train or import again")
-    return Trained(Path(folder), from_json(config["recipe"], path), skeleton, seed, data)
+    return Trained(Path(folder), from_json(config["recipe"], path), skeleton, config.get("seed", 0), config.get("data", {}))
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -216,15 +217,12 @@ def read_config(folder: Path) -> dict[str, Any]:
         UserError: no run here, or one of another kind or version.
     """
     path = Path(folder) / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{folder}: no run here (config.json is missing); make one with `kinema train`") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not readable ({error})") from error
+    if not path.exists():
+        raise UserError(f"{folder}: no run here (config.json is missing); make one with `kinema train`")
+    config = read_json(path)
     if not isinstance(config, dict) or config.get("room") != "recognition" or "recipe" not in config:
         raise UserError(f"{folder}: not a recognition run made by `kinema train` or `kinema import-weights`")
-    return config
+    return _CONFIG.check(config, path)
 
 
 def check_fits(trained: Trained, store: Store) -> None:

@@ -12,18 +12,18 @@ import os
 import platform
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from .. import __version__
-from ..errors import CheckpointError
-from ..files import TEMPORARY, atomic_folder
+from ..errors import CheckpointError, FormatError
+from ..files import TEMPORARY, atomic_folder, read_bytes, read_json
+from ..schema import Table
 from ..text import warn
 
 SCHEMA = 1
@@ -31,6 +31,27 @@ SCHEMA = 1
 MODEL, TRAINING, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 AVERAGE = "ema."
 """Prefix of averaged weights in `MODEL`."""
+MAX_WEIGHTS = 16 * 2**30
+"""Bytes of the largest file of weights that is read."""
+_COUNT = Annotated[int, 0, 2**53]
+_STATE = Table(
+    step=_COUNT,
+    stage=_COUNT,
+    stage_name=str,
+    index=_COUNT,
+    epoch=Annotated[float, 0, 2**53],
+    finished=bool,
+    seed=int,
+    skipped=_COUNT,
+    consecutive=_COUNT,
+    source=dict[str, Any],
+    config=str,
+    sha256=dict[str, str],
+    schema=int,
+    versions=NotRequired[dict[str, str]],
+    more=False,
+)
+"""What `STATE` holds: a `State`, and what is told of the files beside it."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +152,8 @@ def _discard(path: Path) -> None:
 def _prune(folder: Path, keep: int) -> None:
     for path in steps(folder)[keep:]:
         try:
-            finished = json.loads((path / STATE).read_bytes())["finished"]
-        except (OSError, ValueError, KeyError, TypeError):
+            finished = _record(path)["finished"]
+        except CheckpointError:
             finished = False
         if not finished:
             _discard(path)
@@ -185,22 +206,51 @@ def read(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: a file is missing, altered, or of another schema.
     """
-    try:
-        record = json.loads((path / STATE).read_bytes())
-        schema, digests = record.pop("schema"), record.pop("sha256")
-        record.pop("versions", None)
-        if schema != SCHEMA:
-            raise CheckpointError(f"{path}: schema {schema}, this version reads {SCHEMA}; use the Kinema that wrote it")
-        state = State(**record)
-        tensors = {}
-        for name in (MODEL, TRAINING):
-            content = (path / name).read_bytes()
-            if hashlib.sha256(content).hexdigest() != digests[name]:
-                raise CheckpointError(f"{path / name}: damaged (its hash is not the one recorded)")
-            tensors[name] = safetensors.torch.load(content)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"{path}: damaged or incomplete checkpoint ({type(error).__name__}: {error})") from error
+    record = _record(path)
+    tensors: dict[str, dict[str, Tensor]] = {}
+    for name in (MODEL, TRAINING):
+        content = _content(path / name)
+        if hashlib.sha256(content).hexdigest() != record["sha256"].get(name):
+            raise CheckpointError(f"{path / name}: damaged (its hash is not the one recorded)")
+        tensors[name] = _tensors(path / name, content)
+    state = State(**{f.name: record[f.name] for f in fields(State)})
     return Checkpoint(path, state, tensors[MODEL], tensors[TRAINING])
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """What `STATE` of a checkpoint folder says.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or of another schema.
+    """
+    try:
+        record = read_json(path / STATE)
+        schema = record.get("schema") if isinstance(record, dict) else None
+        if type(schema) is int and schema != SCHEMA:
+            raise CheckpointError(f"{path}: schema {schema}, this version reads {SCHEMA}; use the Kinema that wrote it")
+        _STATE.check(record, path / STATE)
+        if record["index"] and not record["epoch"] * 2**53 >= record["index"]:  # steps of an epoch, which others divide by
+            raise FormatError(path / STATE, f"epoch is {record['epoch']} after {record['index']} steps")
+    except FormatError as error:
+        raise CheckpointError(f"{path}: damaged or incomplete checkpoint ({error})") from error
+    return record
+
+
+def _content(path: Path) -> bytes:
+    """A file of weights. Raises CheckpointError if it cannot be read."""
+    try:
+        return read_bytes(path, MAX_WEIGHTS)
+    except FormatError as error:
+        raise CheckpointError(f"{error.origin}: not a readable .safetensors file ({error.problem})") from error
+
+
+def _tensors(path: Path, content: bytes) -> dict[str, Tensor]:
+    """The tensors of a file of weights. Raises CheckpointError if it holds anything else."""
+    try:
+        return safetensors.torch.load(content)
+    except Exception as error:  # of many kinds: of the format, of torch, of a type that torch does not have
+        first = (str(error).splitlines() or [""])[0]
+        raise CheckpointError(f"{path}: not a readable .safetensors file ({first})") from error
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -219,10 +269,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         if found is None:
             raise CheckpointError(f"{path}: no checkpoint here; expected {MODEL}, a step-N folder or a run folder")
         return found.model
-    try:
-        return safetensors.torch.load_file(path)
-    except (OSError, ValueError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"{path}: not a readable .safetensors file ({error})") from error
+    return _tensors(path, _content(path))
 
 
 def load_model(path: Path, module: nn.Module, *, strict: bool = True, prefix: str = "", average: bool = False) -> list[str]:

@@ -10,12 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import FormatError, UserError
-from ..files import remove_stale, write_json
+from ..errors import UserError
+from ..files import read_json, remove_stale, write_json
+from ..schema import shown
 
 CONFIG, LOG, CHECKPOINTS = "config.json", "log.jsonl", "checkpoints"
-MAX_SHOWN = 60
-"""Letters of a value in a message."""
 
 
 @contextmanager
@@ -29,7 +28,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = open(folder / ".lock", "a+", encoding="utf-8")
+        handle = open(folder / ".lock", "a+", encoding="utf-8", errors="replace")
     except OSError as error:
         raise UserError(f"{folder}: cannot write here ({error.strerror}). Choose another --out.") from error
     with handle:
@@ -37,7 +36,7 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             handle.seek(0)
-            holder = handle.read().strip() or "unknown"
+            holder = handle.read(20).strip() or "unknown"
             raise UserError(
                 f"{folder}: another run (process {holder}) is using this folder; wait for it or choose another"
             ) from error
@@ -60,11 +59,7 @@ def enter(folder: Path, config: Mapping[str, Any], *, resume: bool) -> None:
         if any((folder / name).exists() for name in (CONFIG, LOG, CHECKPOINTS)):
             raise UserError(f"{folder}: a run is already here; pass --resume to go on with it, or choose another folder")
     elif path.exists():
-        try:
-            before = json.loads(path.read_bytes())
-        except (OSError, ValueError) as error:
-            raise FormatError(path, f"not the configuration of a run ({error})") from error
-        changed = differences(before, json.loads(json.dumps(config)))
+        changed = differences(read_json(path), json.loads(json.dumps(config)))
         if changed:
             shown = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
             raise UserError(f"{folder}: the run here has another configuration: {shown}; use the same one or another folder")
@@ -83,11 +78,5 @@ def differences(before: Any, after: Any, name: str = "") -> list[str]:
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         pairs = [(str(i), b, a) for i, (b, a) in enumerate(zip(before, after, strict=True))]
     else:
-        return [] if before == after else [f"{name} (was {_short(before)}, now {_short(after)})"]
+        return [] if before == after else [f"{name} (was {shown(before)}, now {shown(after)})"]
     return [d for key, b, a in pairs for d in differences(b, a, f"{name}.{key}" if name else key)]
-
-
-def _short(value: Any) -> str:
-    """JSON of a value for a message; of a long one the beginning."""
-    text = json.dumps(value)
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]} ..."

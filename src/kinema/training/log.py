@@ -8,14 +8,20 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired
 
 import torch
 from torch import Tensor
 
-from ..errors import UserError
-from ..files import atomic_file
+from ..errors import FormatError, UserError
+from ..files import atomic_file, parse_json, read_bytes
+from ..schema import Table
+from ..text import warn
 from .folder import LOG
+
+MAX_LOG = 2**30
+"""Bytes of the largest log that is read; a line takes about 250."""
+_RECORD = Table(step=Annotated[int, 0, 2**53], loss=NotRequired[float | None])
 
 
 class Meter:
@@ -72,7 +78,7 @@ class Log:
     def __init__(self, folder: Path, step: int, *, tensorboard: bool = False):
         self._path = folder / LOG
         self._board = _board(folder / "tensorboard", step) if tensorboard else None
-        _cut(self._path, step)
+        _cut(folder, step)
         try:
             self._file = open(self._path, "a", encoding="utf-8")
         except OSError as error:
@@ -110,20 +116,36 @@ class Log:
             ) from error
 
 
-def _cut(path: Path, step: int) -> None:
+def read(folder: Path) -> list[dict[str, Any]]:
+    """The records of a run's log, each with its `step`; none where there is no log.
+
+    A line that is no record ends them. If it is not the last one, which a kill may have cut short, a line on standard error says so.
+
+    Raises:
+        FormatError: something else than a file has its name, or a file that is too large.
+    """
+    path = folder / LOG
     if not path.exists():
-        return
-    kept, whole = [], True
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        return []
+    lines = read_bytes(path, MAX_LOG).split(b"\n")
+    records: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, 1):
         try:
-            whole = json.loads(line)["step"] <= step
-        except (ValueError, KeyError, TypeError):
-            whole = False
-        if not whole:
+            records.append(_RECORD.check(parse_json(line, path), path))
+        except FormatError as error:
+            if number < len(lines) - 1:
+                warn(f"{path}: line {number} is damaged ({error.problem}); it and what follows are left out")
             break
-        kept.append(line + "\n")
-    with atomic_file(path) as temporary:
-        temporary.write_text("".join(kept), encoding="utf-8")
+    return records
+
+
+def _cut(folder: Path, step: int) -> None:
+    """Drops what comes after a step."""
+    if not (folder / LOG).exists():
+        return
+    kept = [record for record in read(folder) if record["step"] <= step]
+    with atomic_file(folder / LOG) as temporary:
+        temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
 
 
 def _finite(value: Any) -> Any:

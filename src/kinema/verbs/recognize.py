@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -13,7 +12,8 @@ import numpy as np
 
 from ..data.extract import Holistic, extract, pace
 from ..data.video import Video
-from ..errors import UserError, unknown
+from ..errors import FormatError, UserError, unknown
+from ..files import parse_json
 from ..motion.clip import FASTEST, SLOWEST, UNITS, Clip
 from ..motion.keypoints import HOLISTIC75
 from ..motion.prepare import take_people
@@ -230,9 +230,12 @@ def _json_line(known: Sequence[str], needed: str) -> dict[str, Any] | None:
             return None
         if len(text) > MAX_LINE:
             raise UserError(f"longer than {MAX_LINE} letters; expected one JSON object a line")
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:  # no text
         raise UserError(f"no JSON object ({error}); expected one a line, with {' and '.join(known)}") from error
+    try:
+        value = parse_json(text, "")
+    except FormatError as error:
+        raise UserError(f"no JSON object ({error.problem}); expected one a line, with {' and '.join(known)}") from error
     if not isinstance(value, dict) or needed not in value or set(value) - set(known):
         raise UserError(f"expected a JSON object with {needed}, and no other keys than {', '.join(known)}")
     return value
