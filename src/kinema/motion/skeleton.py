@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ..errors import FormatError, UserError
+from ..files import read_json
 from ..words import plural
 from .names import one_form
 
@@ -179,15 +180,9 @@ class Skeleton:
     def load(cls, path: Path) -> Skeleton:
         """Reads a user's own skeleton from JSON."""
         path = Path(path)
-        try:
-            if path.stat().st_size > MAX_JSON:
-                raise FormatError(path, f"{path.stat().st_size} bytes; a skeleton takes at most {MAX_JSON}: is it the right file?")
-            value = json.loads(path.read_text(encoding="utf-8-sig"))
-        except FileNotFoundError:
-            raise UserError(f"{path}: no such file") from None
-        except (OSError, ValueError, RecursionError) as error:
-            raise FormatError(path, f"not readable JSON ({error})") from error
-        return cls.from_json(value, path)
+        if not path.exists():
+            raise UserError(f"{path}: no such file")
+        return cls.from_json(read_json(path, MAX_JSON), path)
 
 
 _EXPECTED = {

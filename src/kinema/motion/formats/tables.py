@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import codecs
 import io
+import json
 from typing import Any
 
 import numpy as np
 
-from ... import files
 from ...errors import FormatError
 from ...words import plural
 from ..clip import MAX_FRAMES
@@ -89,7 +89,10 @@ def parse_json(content: bytes, origin: str) -> Any:
     Raises:
         FormatError: not text, or not JSON.
     """
-    return files.parse_json(decode(content, origin), origin)
+    try:
+        return json.loads(decode(content, origin))
+    except (ValueError, RecursionError) as error:
+        raise FormatError(origin, f"not JSON ({error}); it is damaged or of another format") from error
 
 
 def numbers(value: Any, origin: str) -> np.ndarray:
