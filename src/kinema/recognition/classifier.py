@@ -287,8 +287,8 @@ def open_recogniser(folder: Path, device: str = "cpu") -> Recogniser:
     _CONFIG.check(config, path)
     _HEAD.check(config["head"], f"{path}: head")
     head, classes, units = HeadConfig(**config["head"]), config["classes"], config.get("units")
-    if head.classes != len(classes):
-        raise FormatError(path, f"damaged: a head of {head.classes} classes, of which {len(classes)} have names; train it again")
+    if head.classes != len(classes) or (head.kind == "mlp" and not head.hidden):
+        raise FormatError(path, f"damaged: {head} for {len(classes)} classes; train it again")
     encoder = build_method(recipe).alone()
     with torch.device("meta"):  # takes no memory, however large the file says that it is
         shapes = {f"head.{name}": tensor.shape for name, tensor in head.build().state_dict().items()}

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from .. import __version__
-from ..errors import UserError
+from ..errors import FormatError, UserError
 from ..motion.clip import Clip
+from ..text import warn
 from ..training import log
 from ..view.plots import Bar
 from ..view.report import (
@@ -33,8 +34,12 @@ from .run import Trained
 
 
 def read_log(folder: Path) -> list[dict[str, float]]:
-    """The records of a run's `log.jsonl` that have a loss; others tell of evaluations."""
-    return [record for record in log.read(Path(folder)) if record.get("loss") is not None]
+    """The records of a run's `log.jsonl` that have a loss; others tell of evaluations. A log that cannot be read is left out, with a line."""
+    try:
+        return [record for record in log.read(Path(folder)) if record.get("loss") is not None]
+    except FormatError as error:
+        warn(f"{error}; the report is without it")
+        return []
 
 
 def curves(runs: Sequence[Trained]) -> Section | None:

@@ -133,7 +133,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
         try:
             records.append(_RECORD.check(parse_json(line, path), path))
         except FormatError as error:
-            if number < len(lines) - 1:
+            if number < len(lines):  # it has an end
                 warn(f"{path}: line {number} is damaged ({error.problem}); it and what follows are left out")
             break
     return records
