@@ -16,8 +16,9 @@ FLOORS = {
     "data": 2, "training": 2, "view": 2,
     "recognition": 3, "generation": 3, "segmentation": 3,
     "studio": 4,
-    "verbs": 5, "front": 5,
+    "verbs": 5, "front": 5, "api": 5,
     "cli": 6,
+    "__main__": 7,
 }  # fmt: skip
 NO_TORCH = {"motion", "view", "words", "errors", "text", "files", "schema"}
 FILES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")

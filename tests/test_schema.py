@@ -41,7 +41,7 @@ def test_kinds(kind):
     [
         ({"n": True}, "n is true; expected a whole number from 1 to 9"),
         ({"n": 10}, "n is 10; expected a whole number from 1 to 9"),
-        ({"n": 1, "s": [1]}, r"s is \[1\]; expected a list"),
+        ({"n": 1, "s": [1]}, r"s is \[1\]; expected a list of text"),
         ({"s": []}, "n is missing; expected a whole number from 1 to 9"),
         ([1], r"holds \[1\]; expected an object with n, s"),
         ({"n": 1, "x": 1}, 'holds "x", which is not known; expected n, s'),

@@ -16,6 +16,7 @@ from typing import Any
 
 import tyro
 
+from . import __version__
 from .errors import UserError, unknown
 from .text import one_line, say
 
@@ -92,12 +93,19 @@ def _explain(arguments: Sequence[str], said: str) -> UserError:
     return UserError(said or "the command line was not understood; see kinema --help")
 
 
+def version() -> None:
+    """Prints the version."""
+    say(f"kinema {__version__}")
+
+
 def parse(arguments: Sequence[str]) -> Callable[[], None]:
     """The verb with its options, ready to be called.
 
     Raises:
         UserError: an unknown verb, flag or value. SystemExit: help was asked for and printed.
     """
+    if list(arguments) == ["--version"]:
+        return version
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):

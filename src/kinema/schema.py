@@ -86,6 +86,8 @@ def named(kind: Any) -> str:
         return " or ".join(map(named, of))
     if origin is tuple:
         return f"a list of {' and '.join(map(named, of))}"
+    if origin is list and of[0] is not Any:
+        return f"a list of {named(of[0])}"
     return _NAMES.get(origin or kind, "something")
 
 

@@ -410,7 +410,7 @@ def test_a_pre_trained_run_recognises_nothing_yet(signed):
 def test_a_damaged_classifier_is_told(signed, tmp_path, key, value):
     config = json.loads((signed.tuned / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, key: value}))
-    with pytest.raises(UserError, match=r"config\.json: damaged .*train it again") as caught:
+    with pytest.raises(UserError, match=r"config\.json: .*train it again$") as caught:
         open_recogniser(tmp_path)
     assert "\n" not in str(caught.value)
 

@@ -22,7 +22,7 @@ from ..motion.clip import FASTEST, MAX_FRAMES, MAX_PEOPLE, SLOWEST, Caption, Cli
 from ..motion.names import one_form
 from ..motion.skeleton import Skeleton
 from ..schema import Table, shown
-from ..text import plain_json
+from ..text import one_line, plain_json
 from . import ragged
 from .publish import put_back
 from .ragged import DTYPES, RaggedWriter, map_safetensors
@@ -122,6 +122,11 @@ class Store:
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    def __repr__(self) -> str:
+        """What it is, in one line."""
+        facts = f"{len(self)} clips, {len(self.classes)} classes, {self.skeleton.name}, {self.fps:g} fps, in {self.folder}"
+        return f"<Store {one_line(self.name)}: {one_line(facts)}>"
 
     @property
     def labels(self) -> np.ndarray:
@@ -324,7 +329,10 @@ def _entry(identity: str, clip: Clip) -> Entry:
         meta=dict(clip.meta),
     )
     try:
-        parse_json(json.dumps(entry.to_json(0.0), allow_nan=False), identity)
+        text = json.dumps(entry.to_json(0.0), allow_nan=False, ensure_ascii=False)
+        parse_json(text.encode(), identity)
+    except UnicodeEncodeError as error:
+        raise UserError(f"{identity}: its name, or what is known of it, holds bytes that are no text; rename the file") from error
     except (TypeError, ValueError, RecursionError, FormatError) as error:
         raise UserError(f"{identity}: meta or captions cannot be written as JSON ({error})") from error
     return entry

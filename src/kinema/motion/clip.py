@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
+from ..text import one_line
 from .names import one_form
 from .skeleton import Skeleton
 
@@ -27,6 +28,11 @@ class Caption:
     text: str
     start: float = 0.0
     end: float | None = None
+
+    def __repr__(self) -> str:
+        """The sentence, of a long one the beginning, and its time."""
+        text = self.text if len(self.text) <= 60 else f"{self.text[:60]}..."
+        return f"<Caption: {one_line(text)!r}, {self.start:g} s to {'the end' if self.end is None else f'{self.end:g} s'}>"
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +117,17 @@ class Clip:
                 raise fail(f"{name} hold NaN or infinity")
         if self.contacts is not None and (self.contacts.ndim != 3 or self.contacts.shape[:2] != (t, m)):
             raise fail(f"contacts {self.contacts.shape}; expected ({t}, {m}, feet)")
+
+    def __repr__(self) -> str:
+        """What it is, in one line."""
+        t, m, j, c = self.positions.shape
+        people = "1 person" if m == 1 else f"{m} people"
+        facts = [f"{t} frames", people, f"{j} joints of {self.skeleton.name}", f"{c} coordinates", f"{self.fps:g} fps", self.units]
+        if self.label is not None or self.label_name is not None:
+            facts.append("label " + " ".join(str(v) for v in (self.label, self.label_name) if v is not None))
+        facts += [f"subject {self.subject}"] if self.subject else []
+        facts += [f"from {self.source}"] if self.source else []
+        return f"<Clip: {one_line(', '.join(facts))}>"
 
     @property
     def frames(self) -> int:

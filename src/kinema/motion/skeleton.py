@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from ..errors import FormatError, UserError
 from ..files import read_json
+from ..text import one_line
 from ..words import plural
 from .names import one_form
 
@@ -102,6 +103,11 @@ class Skeleton:
 
     def __len__(self) -> int:
         return len(self.joints)
+
+    def __repr__(self) -> str:
+        """Its name and the first joints, in one line."""
+        shown = ", ".join(self.joints[:4]) + (", ..." if len(self.joints) > 4 else "")
+        return f"<Skeleton {one_line(self.name)}: {len(self)} joints: {one_line(shown)}>"
 
     def index(self, name: str) -> int:
         """Index of a joint.

@@ -8,7 +8,9 @@ they have them.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
+from ..errors import unknown
 from .keypoints import COCO17, HAND21, HOLISTIC75, KEYPOINTS, MEDIAPIPE33, OPENPOSE137, SIGN49, WHOLEBODY133
 from .skeleton import Skeleton, tree
 
@@ -195,3 +197,17 @@ ROOTS = ("pelvis", "hip_centre", "spine_base", "torso")
 def root_joint(skeleton: Skeleton) -> str:
     """The joint that a person is centred on: the first of `ROOTS` that exists, else the first root of the tree."""
     return next((name for name in ROOTS if skeleton.has(name)), skeleton.joints[skeleton.parents.index(-1)])
+
+
+def skeleton_of(text: str | Path) -> Skeleton:
+    """A skeleton by its registered name or from a JSON file.
+
+    Raises:
+        UserError: neither.
+    """
+    name = str(text)
+    if name in SKELETONS:
+        return SKELETONS[name]
+    if name.lower().endswith(".json") or Path(name).exists():
+        return Skeleton.load(Path(name))
+    raise unknown("skeleton", name, SKELETONS)

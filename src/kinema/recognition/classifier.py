@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -21,6 +21,7 @@ from ..motion.prepare import Preparation
 from ..motion.skeleton import Skeleton
 from ..motion.skeletons import root_joint
 from ..schema import Table
+from ..text import one_line
 from ..training.checkpoint import load_model, read_weights
 from ..training.fit import fit
 from ..training.stage import Stage
@@ -183,7 +184,12 @@ class Recogniser:
     units: tuple[str, ...] | None
     classes: tuple[str, ...]
     usual: float
-    model: Classifier = field(repr=False)
+    model: Classifier
+
+    def __repr__(self) -> str:
+        """What it is, in one line."""
+        facts = f"{len(self.classes)} classes, {self.recipe.method} {self.recipe.preset}, {self.skeleton.name}, in {self.folder}"
+        return f"<Recogniser: {one_line(facts)}>"
 
     def prepare(self, clip: Clip) -> Clip | None:
         """A clip as it was read -> as the network sees it; another skeleton is converted by the names of its joints.
@@ -284,11 +290,14 @@ def open_recogniser(folder: Path, device: str = "cpu") -> Recogniser:
             f"`kinema finetune {folder} --data STORE --out OUT`"
         )
     recipe, skeleton = from_json(config.get("recipe"), path), Skeleton.from_json(config.get("skeleton"), path)
-    _CONFIG.check(config, path)
-    _HEAD.check(config["head"], f"{path}: head")
-    head, classes, units = HeadConfig(**config["head"]), config["classes"], config.get("units")
-    if head.classes != len(classes) or (head.kind == "mlp" and not head.hidden):
-        raise FormatError(path, f"damaged: {head} for {len(classes)} classes; train it again")
+    try:
+        _CONFIG.check(config, path)
+        head = HeadConfig(**_HEAD.check(config["head"], f"{path}: head"))
+        classes, units = config["classes"], config.get("units")
+        if units == [] or head.classes != len(classes) or (head.kind == "mlp" and not head.hidden):
+            raise FormatError(path, f"{head} for {len(classes)} classes, units {units}")
+    except FormatError as error:
+        raise FormatError(error.origin, f"damaged: {error.problem}; train it again") from error
     encoder = build_method(recipe).alone()
     with torch.device("meta"):  # takes no memory, however large the file says that it is
         shapes = {f"head.{name}": tensor.shape for name, tensor in head.build().state_dict().items()}

@@ -15,11 +15,12 @@ from ..data.batches import ResidentClips
 from ..data.prepared import PreparedClips
 from ..data.splits import split as split_of
 from ..data.store import Store
-from ..errors import UserError
+from ..errors import FormatError, UserError
 from ..files import read_json
 from ..motion.clip import Clip
 from ..motion.skeleton import Skeleton
 from ..schema import Table
+from ..text import one_line
 from ..training.checkpoint import load_model, steps
 from ..training.device import device_of
 from ..training.fit import Every, Result, fit
@@ -51,6 +52,11 @@ class Trained:
     skeleton: Skeleton
     seed: int
     data: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        """What it is, in one line."""
+        facts = f"{self.recipe.method} {self.recipe.preset}, {self.skeleton.name}, seed {self.seed}, in {self.folder}"
+        return f"<Trained: {one_line(facts)}>"
 
     def encoder(self, *, weights: bool = True, seed: int | None = None, drop_path: float = 0.0) -> Encoder:
         """The network, with its trained weights or (`weights=False`) with fresh ones of a seed.
@@ -219,10 +225,13 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = Path(folder) / "config.json"
     if not path.exists():
         raise UserError(f"{folder}: no run here (config.json is missing); make one with `kinema train`")
-    config = read_json(path)
-    if not isinstance(config, dict) or config.get("room") != "recognition" or "recipe" not in config:
-        raise UserError(f"{folder}: not a recognition run made by `kinema train` or `kinema import-weights`")
-    return _CONFIG.check(config, path)
+    try:
+        config = read_json(path)
+        if not isinstance(config, dict) or config.get("room") != "recognition" or "recipe" not in config:
+            raise UserError(f"{folder}: not a recognition run made by `kinema train` or `kinema import-weights`")
+        return _CONFIG.check(config, path)
+    except FormatError as error:
+        raise FormatError(error.origin, f"{error.problem}; train it again") from error
 
 
 def check_fits(trained: Trained, store: Store) -> None:

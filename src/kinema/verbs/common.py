@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import zipfile
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -14,18 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from ..data.store import Store, is_store
-from ..errors import UserError, unknown
+from ..errors import UserError
 from ..motion.clip import Clip
-from ..motion.formats import FORMATS, claimed, guess, read_file, user
-from ..motion.formats.members import members
-from ..motion.formats.npz import from_array, read_array
-from ..motion.formats.tables import MAX_TEXT, number_table
+from ..motion.formats import claimed, user
+from ..motion.formats.reading import BARE, read_clips
 from ..motion.skeleton import Skeleton
-from ..motion.skeletons import SKELETONS
+from ..motion.skeletons import skeleton_of
 from ..text import one_line, say
-
-BARE = (".npy", ".npz", ".csv")
-"""Files of numbers that may need a skeleton from elsewhere."""
 
 
 def say_table(heads: Sequence[str], rows: Iterable[Sequence[object]], title: object = "", right: Collection[str] = ()) -> None:
@@ -40,57 +35,6 @@ def say_table(heads: Sequence[str], rows: Iterable[Sequence[object]], title: obj
     for row in rows:
         table.add_row(*(Text(one_line(cell)) for cell in row))
     Console().print(table)
-
-
-def skeleton_of(text: str | Path) -> Skeleton:
-    """A skeleton by its registered name or from a JSON file.
-
-    Raises:
-        UserError: neither.
-    """
-    name = str(text)
-    if name in SKELETONS:
-        return SKELETONS[name]
-    if name.lower().endswith(".json") or Path(name).exists():
-        return Skeleton.load(Path(name))
-    raise unknown("skeleton", name, SKELETONS)
-
-
-def read_clips(source: Path, skeleton: Skeleton | None = None) -> Iterator[Clip]:
-    """The clips of a motion file, or of all files of a folder or zip, one file in memory at a time.
-
-    Args:
-        source: where they are; a file within a zip is ``archive.zip:inner/path``.
-        skeleton: joints of bare arrays.
-
-    Raises:
-        UserError: nothing that can be read there. FormatError: a damaged file.
-    """
-    source = Path(source)
-    if source.is_dir() or (source.is_file() and source.suffix.lower() == ".zip"):
-        name = guess(source)
-        if name != "user" and skeleton is not None:
-            raise UserError(f"--skeleton belongs to bare arrays; the files in {source} ({name}) know their own: leave it out")
-        jobs = FORMATS[name].jobs(source) if skeleton is None else user.jobs(source, None, skeleton)
-        for job in jobs:
-            yield from FORMATS[name].read(job)
-    elif skeleton is not None:
-        yield _bare(source, skeleton)
-    elif source.is_file() and source.suffix.lower() in (".npy", ".csv") and source.name != user.INDEX and not claimed(source):
-        raise UserError(f"{source}: a bare array; name its joints with --skeleton, a JSON or one of {', '.join(SKELETONS)}")
-    else:
-        for clip in read_file(source):
-            # Kinema's own file knows where its clip was read from first; who names a file asks about this one
-            yield clip.with_(source=str(source)) if source.suffix.lower() == ".npz" else clip
-
-
-def _bare(file: Path, skeleton: Skeleton) -> Clip:
-    if file.suffix.lower() not in BARE:
-        raise UserError(f"--skeleton belongs to bare arrays ({', '.join(BARE)}), which {file} is not: leave it out")
-    member = members(file)[0]
-    if file.suffix.lower() == ".csv":
-        return from_array(number_table(member.read(MAX_TEXT), member.origin), None, skeleton, user.FPS, member.origin)
-    return read_array(member, skeleton, user.FPS)
 
 
 def chosen_clip(file: Path, number: int, skeleton: Path | None) -> tuple[Clip, int | None]:

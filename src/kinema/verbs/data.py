@@ -12,9 +12,10 @@ from ..data.stage import signs1, stage1
 from ..data.stage.world import WORLDS
 from ..data.store import Store
 from ..errors import UserError, unknown
+from ..motion.skeletons import skeleton_of
 from ..text import say
 from ..words import plural
-from .common import check_writable, skeleton_of
+from .common import check_writable
 from .progress import progress
 from .stages import Stages
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..data.store import Store, is_store
 from ..errors import UserError
 from ..motion.clip import Clip
+from ..motion.formats.reading import read_clips
 from ..recognition.demo import demo as run_demo
 from ..recognition.evaluate import Evaluation, Part, save_metrics
 from ..recognition.evaluate import evaluate as run_protocols
@@ -18,7 +19,7 @@ from ..recognition.report import build_report
 from ..recognition.run import open_run
 from ..text import say
 from ..training.device import device_of
-from .common import check_folder, check_writable, read_clips, say_table, tell_unfinished
+from .common import check_folder, check_writable, say_table, tell_unfinished
 
 
 def evaluate(

@@ -10,13 +10,14 @@ from typing import Any, NoReturn
 
 from ..data.store import Store, is_store
 from ..errors import UserError, unknown
+from ..motion.skeletons import skeleton_of
 from ..recognition import import_weights as importing
 from ..recognition.presets import recipe
 from ..recognition.recipes import Recipe, from_json, to_json
 from ..recognition.run import pretrain
 from ..text import say
 from ..training.fit import Every
-from .common import check_folder, skeleton_of
+from .common import check_folder
 
 LARGEST_SEED = 2**63 - 1
 

@@ -29,6 +29,7 @@ RIGHT = ((208, 88, 0), (236, 165, 20))
 MIDDLE = ((74, 78, 84), (140, 146, 154))
 """Grey, likewise."""
 PAPER, INK, FLOOR = (255, 255, 255), (60, 64, 70), (204, 208, 214)
+DRAWINGS = (".png", ".gif", ".mp4")
 MAX_GIF_FRAMES = 150
 MAX_SIDE = 4096
 """Largest width or height of a picture, pixels."""
@@ -256,6 +257,21 @@ def save_mp4(clip: Clip, path: Path, fps: float | None = None, size: tuple[int, 
     if codec != "h264":
         logging.getLogger(__name__).warning("%s: written as MPEG-4 part 2, because FFmpeg has no H.264 encoder here", plain(path))
     return codec
+
+
+def save(clip: Clip, path: Path) -> str | None:
+    """Writes a clip to a `.png`, `.gif` or `.mp4`, as the name of the file ends. Gives the codec of a film.
+
+    Raises:
+        UserError: another ending, or it cannot be written.
+    """
+    kind = path.suffix.lower()
+    if kind not in DRAWINGS:
+        raise UserError(f"{path}: expected a name that ends in {', '.join(DRAWINGS)}")
+    if kind == ".mp4":
+        return save_mp4(clip, path)
+    (save_png if kind == ".png" else save_gif)(clip, path)
+    return None
 
 
 def _rate(clip: Clip, fps: float | None) -> float:
