@@ -363,9 +363,9 @@ def commands(at: Path):
 FILES = (
     *DOORS,
     "run/retrieval/*.safetensors",
-    "run/e/protocols/*/*/config.json",
-    "run/e/protocols/*/*/checkpoints/*/state.json",
-    "run/e/protocols/*/*/checkpoints/*/model.safetensors",
+    "run/e/protocols/*/config.json",
+    "run/e/protocols/*/checkpoints/*/state.json",
+    "run/e/protocols/*/checkpoints/*/model.safetensors",
     "named/log.jsonl",
     "named/checkpoints/*/state.json",
 )
@@ -392,6 +392,7 @@ def test_whatever_a_file_holds_every_command_works_or_says_why(world, tmp_path, 
         restored(world, name, tmp_path)
     number = 0
     for words in commands(tmp_path)[top]:
+        restored(world, top, tmp_path)
         file = newest(tmp_path, pattern)
         tried = list(variants(file))
         chosen = [*tried[: len(BYTES)], *tried[len(BYTES) :: 1 + len(tried) // 12], *NO_FILES]
