@@ -79,7 +79,7 @@ def named(kind: Any) -> str:
     if origin is NotRequired:
         return named(of[0])
     if origin is Annotated:
-        return f"{named(of[0])} from {of[1]:.15g} to {of[2]:.15g}"
+        return f"{named(of[0])} from {of[1]} to {of[2]}"
     if origin is Literal:
         return " or ".join(map(repr, of))
     if origin in (Union, UnionType):

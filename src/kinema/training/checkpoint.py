@@ -33,13 +33,15 @@ AVERAGE = "ema."
 """Prefix of averaged weights in `MODEL`."""
 MAX_WEIGHTS = 16 * 2**30
 """Bytes of the largest file of weights that is read."""
-_COUNT = Annotated[int, 0, 2**53]
+MOST = 10**15
+"""Steps, passes and stages of a run are never so many."""
+_COUNT = Annotated[int, 0, MOST]
 _STATE = Table(
     step=_COUNT,
     stage=_COUNT,
     stage_name=str,
     index=_COUNT,
-    epoch=Annotated[float, 0, 2**53],
+    epoch=Annotated[float, 0, MOST],
     finished=bool,
     seed=int,
     skipped=_COUNT,
@@ -229,10 +231,10 @@ def _record(path: Path) -> dict[str, Any]:
         if type(schema) is int and schema != SCHEMA:
             raise CheckpointError(f"{path}: schema {schema}, this version reads {SCHEMA}; use the Kinema that wrote it")
         _STATE.check(record, path / STATE)
-        if record["index"] and not record["epoch"] * 2**53 >= record["index"]:  # steps of an epoch, which others divide by
+        if record["index"] and not record["epoch"] * MOST >= record["index"]:  # steps of an epoch, which others divide by
             raise FormatError(path / STATE, f"epoch is {record['epoch']} after {record['index']} steps")
     except FormatError as error:
-        raise CheckpointError(f"{path}: damaged or incomplete checkpoint ({error})") from error
+        raise CheckpointError(f"{path}: damaged or incomplete checkpoint ({STATE}: {error.problem})") from error
     return record
 
 

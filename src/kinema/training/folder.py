@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import FormatError, UserError
 from ..files import read_json, remove_stale, write_json
 from ..schema import shown
 
@@ -59,7 +59,11 @@ def enter(folder: Path, config: Mapping[str, Any], *, resume: bool) -> None:
         if any((folder / name).exists() for name in (CONFIG, LOG, CHECKPOINTS)):
             raise UserError(f"{folder}: a run is already here; pass --resume to go on with it, or choose another folder")
     elif path.exists():
-        changed = differences(read_json(path), json.loads(json.dumps(config)))
+        try:
+            before = read_json(path)
+        except FormatError as error:
+            raise FormatError(path, f"{error.problem}; start again in another folder") from error
+        changed = differences(before, json.loads(json.dumps(config)))
         if changed:
             shown = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
             raise UserError(f"{folder}: the run here has another configuration: {shown}; use the same one or another folder")

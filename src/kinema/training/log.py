@@ -21,7 +21,7 @@ from .folder import LOG
 
 MAX_LOG = 2**30
 """Bytes of the largest log that is read; a line takes about 250."""
-_RECORD = Table(step=Annotated[int, 0, 2**53], loss=NotRequired[float | None])
+_RECORD = Table(step=Annotated[int, 0, 10**15], loss=NotRequired[float | None])
 
 
 class Meter:
