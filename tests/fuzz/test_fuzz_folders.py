@@ -353,6 +353,7 @@ def commands(at: Path):
             ("finetune", run, *data, "--out", out / "named", "--epochs", 1),
             ("train", "mamp", *data, *TINY, "--out", out / "run", "--max-steps", 1, "--init", run),
         ],
+        "part": [("train", "mamp", *data, *TINY, "--out", at / "part", "--resume")],
         "named": [
             ("recognize", store, "--run", named, "--out", out / "a.png", *cpu),
             ("finetune", run, *data, "--out", named, "--epochs", 1),
@@ -366,6 +367,11 @@ FILES = (
     "run/e/protocols/*/config.json",
     "run/e/protocols/*/checkpoints/*/state.json",
     "run/e/protocols/*/checkpoints/*/model.safetensors",
+    "part/config.json",
+    "part/log.jsonl",
+    "part/checkpoints/*/state.json",
+    "part/checkpoints/*/model.safetensors",
+    "part/checkpoints/*/optimizer.safetensors",
     "named/log.jsonl",
     "named/checkpoints/*/state.json",
 )
@@ -388,7 +394,7 @@ def told(capfd, words, what):
 @pytest.mark.parametrize("pattern", FILES)
 def test_whatever_a_file_holds_every_command_works_or_says_why(world, tmp_path, pattern, capfd):
     top = pattern.split("/")[0]
-    for name in ("store", "run", "named"):
+    for name in ("store", "run", "part", "named"):
         restored(world, name, tmp_path)
     number = 0
     for words in commands(tmp_path)[top]:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, NotRequired
 import torch
 from torch import Tensor
 
-from ..errors import FormatError, UserError
+from ..errors import CheckpointError, FormatError, UserError
 from ..files import atomic_file, parse_json, read_bytes
 from ..schema import Table
 from ..text import warn
@@ -47,7 +47,14 @@ class Meter:
         return dict(self._sums)
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Restores what `state` gave."""
+        """Restores what `state` gave.
+
+        Raises:
+            CheckpointError: something else.
+        """
+        wrong = [name for name, pair in state.items() if pair.shape != (2,) or not pair.is_floating_point()]
+        if wrong:
+            raise CheckpointError(f"log of the checkpoint: {wrong[0]} is no sum and count")
         self._sums = {name: pair.to(self._device, copy=True) for name, pair in state.items()}
 
     def clear(self) -> None:

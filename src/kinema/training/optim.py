@@ -90,7 +90,7 @@ def load_named_state(optimizer: torch.optim.Optimizer, module: nn.Module, named:
     """Restores what `named_state` gave.
 
     Raises:
-        CheckpointError: a parameter that this stage does not train, or another shape.
+        CheckpointError: a parameter that this stage does not train, another shape, or not all that the optimiser keeps of a parameter.
     """
     parameters = dict(module.named_parameters())
     order = [p for group in optimizer.param_groups for p in group["params"]]
@@ -101,9 +101,13 @@ def load_named_state(optimizer: torch.optim.Optimizer, module: nn.Module, named:
         parameter = parameters.get(name)
         if parameter is None or id(parameter) not in number:
             raise CheckpointError(f"optimiser state {key}: this stage does not train such a parameter")
-        if value.ndim and value.shape != parameter.shape:
-            raise CheckpointError(f"optimiser state {key}: shape {tuple(value.shape)}, expected {tuple(parameter.shape)}")
+        shape = () if kind == "step" else tuple(parameter.shape)
+        if tuple(value.shape) != shape:
+            raise CheckpointError(f"optimiser state {key}: shape {tuple(value.shape)}, expected {shape}")
         state.setdefault(number[id(parameter)], {})[kind] = value.clone()
+    kinds = {"step", "exp_avg", "exp_avg_sq"} if isinstance(optimizer, torch.optim.AdamW) else {"momentum_buffer"}
+    if any(set(one) != kinds for one in state.values()):
+        raise CheckpointError(f"optimiser state: expected {', '.join(sorted(kinds))} of each parameter")
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
