@@ -19,6 +19,7 @@ import tyro
 from . import __version__
 from .errors import UserError, unknown
 from .text import one_line, say
+from .training.made import asked
 
 VERBS = (
     "data",
@@ -146,7 +147,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a letter is no reason to stop
             stream.reconfigure(errors="backslashreplace")
     try:
-        parse(arguments)()
+        with asked(arguments):
+            parse(arguments)()
         if sys.stdout is not None:
             sys.stdout.flush()
     except UserError as error:

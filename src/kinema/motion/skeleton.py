@@ -125,7 +125,7 @@ class Skeleton:
         return all(one_form(n) in self.joints for n in names)
 
     def edges(self) -> list[tuple[int, int]]:
-        """(child, parent) index pairs of the tree, roots left out: what is drawn."""
+        """(child, parent) index pairs of the tree, roots left out. What is drawn: see `outline`."""
         return [(j, p) for j, p in enumerate(self.parents) if p >= 0]
 
     def bone_pairs(self) -> list[tuple[int, int]]:

@@ -11,8 +11,9 @@ from ..data.stage import world
 from ..data.store import Store
 from ..motion.skeletons import SMPL22
 from ..text import say
+from ..training.made import made
 from ..training.method import Schedule
-from .evaluate import Evaluation, evaluate, save_metrics
+from .evaluate import Evaluation, evaluate, measured_data, save_metrics
 from .mamp import MAMPConfig
 from .presets import small
 from .recipes import Recipe
@@ -48,7 +49,7 @@ def demo(folder: Path, *, seeds: tuple[int, ...] = SEEDS, say: Callable[[str], N
     Raises:
         UserError: the folder cannot be written, or holds something else.
     """
-    start = time.perf_counter()
+    start, how = time.perf_counter(), made("cpu")
     path = folder / "stage-1"
     if not path.exists():
         say(f"making {CLIPS} clips of the stage")
@@ -64,6 +65,8 @@ def demo(folder: Path, *, seeds: tuple[int, ...] = SEEDS, say: Callable[[str], N
     # training from scratch is the slowest part: one seed of it
     found = evaluate(runs, store, "subject", (*probes, "scratch"), folder / "protocols", once=("scratch",), say=say)
     example = store.clip(int(found.split.test[0]))
-    build_report(folder / "report.html", found, runs, example, title="Kinema demo: MAMP on the stage")
-    save_metrics(found, folder / "metrics.json", seconds=round(time.perf_counter() - start, 1))
+    how["seconds"] = round(time.perf_counter() - start, 1)
+    data = measured_data(store, "subject")
+    build_report(folder / "report.html", found, runs, example, title="Kinema demo: MAMP on the stage", data=data, made=how)
+    save_metrics(found, folder / "metrics.json", seconds=how["seconds"], data=data, made=how)
     return found

@@ -344,6 +344,11 @@ def _more(score: Score) -> str:
     return f" (top 5 {d['top5']:.1f}; over classes {d['per_class']:.1f} and {d['per_class_top5']:.1f})"
 
 
+def measured_data(store: Store, split: str) -> dict[str, Any]:
+    """What was measured on, JSON-safe."""
+    return {"name": store.name, "checksum": store.checksum, "split": split, "clips": len(store)}
+
+
 def save_metrics(found: Evaluation, path: Path, **more: Any) -> None:
     """Writes `metrics.json` atomically."""
     write_json(path, json.loads(json.dumps({**found.to_json(), **more})))

@@ -1,10 +1,11 @@
-"""The report of an evaluation: one HTML file with curve, table, confusion, t-SNE and a moving figure."""
+"""The report of an evaluation: one HTML file with table, moving figure, curve, t-SNE, confusion, and how all of it was made."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,12 +14,11 @@ from ..errors import FormatError, UserError
 from ..motion.clip import Clip
 from ..text import warn
 from ..training import log
-from ..view.plots import Bar
 from ..view.report import (
     Cell,
+    Gauge,
     Measured,
     Section,
-    bars_section,
     confusion_section,
     curve_section,
     motion_section,
@@ -29,6 +29,7 @@ from ..view.report import (
 )
 from .evaluate import Evaluation
 from .names import MEANING
+from .origin import origin_section
 from .predict import picture
 from .run import Trained
 
@@ -63,12 +64,29 @@ def tsne(features: np.ndarray, seed: int = 0) -> np.ndarray:
     return TSNE(perplexity=min(30, max(2, (len(features) - 1) / 3)), init="pca", random_state=seed).fit_transform(reduced)
 
 
+def wilson(percent: float, clips: int) -> tuple[float, float]:
+    """The 95 % interval (Wilson's) of a share of so many clips, in per cent."""
+    z, p = 1.96, percent / 100
+    middle, half = p + z * z / (2 * clips), z * (p * (1 - p) / clips + z * z / (4 * clips * clips)) ** 0.5
+    scale = 100 / (1 + z * z / clips)
+    return max(0.0, scale * (middle - half)), min(100.0, scale * (middle + half))
+
+
+def chance(truth: np.ndarray) -> float | None:
+    """Per cent that one reaches who always names the commonest class of `truth` (N,); None where there is one class only."""
+    counts = np.bincount(truth)
+    return None if (counts > 0).sum() < 2 else 100 * float(counts.max() / counts.sum())
+
+
 def table(found: Evaluation) -> Section:
-    """Every protocol with its mean, spread and time."""
-    rows: list[list[Cell]] = [
-        [MEANING[r.protocol], Measured(r.mean, r.spread, len(r.scores)), float(np.mean([s.seconds for s in r.scores]))]
-        for r in found.rows
-    ]
+    """Every protocol as a bar with its mean, spread and time, and what chance would reach."""
+    floor, clips = chance(found.truth), len(found.truth)
+    rows: list[list[Cell]] = []
+    for row in found.rows:
+        ends = wilson(row.mean, clips) if row.spread is None else (row.mean - row.spread, row.mean + row.spread)
+        bar = Gauge(MEANING[row.protocol], row.mean, *ends, floor)
+        runs, seconds = len(row.scores), float(np.mean([s.seconds for s in row.scores]))
+        rows.append([bar, Measured(row.mean, row.spread), runs, f"{seconds:.1f}"])
     split = found.split
     if found.part == "test":
         use = (
@@ -80,40 +98,56 @@ def table(found: Evaluation) -> Section:
             f"{len(split.train)} clips fit, {len(split.validation)} validation clips choose hyper-parameters and are scored; "
             "test clips are not touched. These figures are for choosing between recipes, not for reporting"
         )
-    note = f"{found.name}: {use}. Spread: standard deviation over seeds."
-    return table_section("Protocols", ["protocol", "accuracy, %", "seconds a run"], rows, note)
+    several, single = (any((r.spread is None) == alone for r in found.rows) for alone in (False, True))
+    whiskers = ["the standard deviation over seeds"] * several
+    whiskers += [f"{'of a single run ' * several}the 95 % interval that {clips} clips leave open"] * single
+    note = f"{use}. Whiskers: {', '.join(whiskers)}."
+    if floor is not None:
+        rows.append([Gauge("always the commonest class", floor), f"{floor:.1f}", None, None])
+        note += f" Dashed: what whoever always names the commonest class would reach, {floor:.1f} %."
+    return table_section("Results", ["protocol", "accuracy, %", "runs", "seconds a run"], rows, note, numbers=(1, 3))
 
 
 def build_report(
-    path: Path, found: Evaluation, runs: Sequence[Trained], example: Clip | None, title: str = "Kinema report"
+    path: Path,
+    found: Evaluation,
+    runs: Sequence[Trained],
+    example: Clip | None,
+    title: str = "Kinema report",
+    *,
+    data: Mapping[str, Any],
+    made: Mapping[str, Any],
 ) -> None:
     """Writes the report of an evaluation of `runs`; `example` (as it was read) becomes the moving figure.
+
+    Args:
+        data, made: what was measured on, and how; see `origin.origin_section`.
 
     Raises:
         UserError: it cannot be written.
     """
     sections: list[Section] = [table(found)]
-    sections.append(bars_section("At a glance", [Bar(MEANING[r.protocol], found.name, r.mean, r.spread) for r in found.rows]))
-    best = found.row("finetune") or found.row("linear") or found.rows[0]
-    matrix = best.scores[0].confusion(len(found.classes))
-    sections.append(confusion_section(f"Confusion: {MEANING[best.protocol]}, seed {runs[0].seed}", matrix, found.classes))
-    sections.append(per_class_section("Classes", matrix, found.classes))
-    if found.features is not None and len(found.features) > 4:
+    if example is not None:
+        sections.append(_figure(runs[0], example))
+    loss = curves(runs)
+    if loss is not None:
+        sections.append(loss)
+    # of clips that are all the same to the network there is no picture
+    if found.features is not None and len(found.features) > 4 and np.ptp(found.features, axis=0).any():
         rows = np.linspace(0, len(found.features) - 1, min(1500, len(found.features))).round().astype(int)
         points = tsne(found.features[rows])
         sections.append(
             scatter_section(f"t-SNE of frozen features, {found.part} clips", points, found.truth[rows].tolist(), found.classes)
         )
-    loss = curves(runs)
-    if loss is not None:
-        sections.insert(1, loss)
-    if example is not None:
-        sections.append(_figure(runs[0], example))
+    best = found.row("finetune") or found.row("linear") or found.rows[0]
+    matrix = best.scores[0].confusion(len(found.classes))
+    which = f"{MEANING[best.protocol]}, seed {runs[0].seed}"
+    sections.append(confusion_section("Confusion", matrix, found.classes, f"{which}."))
+    sections.append(per_class_section("Classes", matrix, found.classes, f"{which}. The hardest first."))
+    sections.append(origin_section(found, runs, data, made))
     recipe = runs[0].recipe
-    footer = f"kinema {__version__} · {date.today().isoformat()} · {recipe.method} {recipe.preset} · {len(runs)} run(s)"
-    if found.fused:
-        footer += f" · fused with {', '.join(Path(folder).name for folder in found.fused)}"
-    write_report(path, title, [s for s in sections if s], subtitle=found.name, footer=footer)
+    footer = f"kinema {__version__} · {date.today().isoformat()} · {recipe.method} {recipe.preset} · {len(runs)} run{'s' * (len(runs) > 1)}"
+    write_report(path, title, sections, subtitle=found.name, footer=footer)
 
 
 def _figure(trained: Trained, clip: Clip) -> Section:

@@ -24,6 +24,7 @@ from ..errors import CheckpointError, UserError
 from . import checkpoint
 from .folder import CONFIG, enter, locked
 from .log import Log, means
+from .made import recorded
 from .outcome import EpochEnd, Every, Result
 from .processes import Interrupt, Processes, layout
 from .progress import Bar, Clock
@@ -94,6 +95,7 @@ def fit(
     with ExitStack() as stack:
         processes.on_first(lambda: stack.enter_context(locked(folder)))
         processes.on_first(lambda: enter(folder, whole, resume=resume))
+        processes.on_first(lambda: stack.enter_context(recorded(folder, str(fabric.device), fabric.world_size)))
         start = checkpoint.newest(folder)
         run = _Run(
             fabric=fabric,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from ..errors import UserError
 from ..motion.clip import Clip
 from ..motion.formats.reading import read_clips
 from ..recognition.demo import demo as run_demo
-from ..recognition.evaluate import Evaluation, Part, save_metrics
+from ..recognition.evaluate import Evaluation, Part, measured_data, save_metrics
 from ..recognition.evaluate import evaluate as run_protocols
 from ..recognition.names import MEANING
 from ..recognition.predict import embed as run_embed
@@ -19,6 +20,7 @@ from ..recognition.report import build_report
 from ..recognition.run import open_run
 from ..text import say
 from ..training.device import device_of
+from ..training.made import made
 from .common import check_folder, check_writable, say_table, tell_unfinished
 
 
@@ -44,6 +46,8 @@ def evaluate(
     store = Store.open(data)
     out = out or folders[0] / ("evaluation" if part == "test" else part)
     check_folder(out)
+    start, device = time.perf_counter(), str(device_of(accelerator))
+    how = made(device)
     for run in (*runs, *others):
         tell_unfinished(run.folder, run.recipe.epochs)
     found = run_protocols(
@@ -55,12 +59,21 @@ def evaluate(
         part=part,
         fuse=others,
         epochs=epochs,
-        device=str(device_of(accelerator)),
+        device=device,
         say=say,
     )
-    save_metrics(found, out / "metrics.json")
+    how["seconds"] = round(time.perf_counter() - start, 1)
+    save_metrics(found, out / "metrics.json", data=measured_data(store, split), made=how)
     methods = " and ".join(dict.fromkeys(run.recipe.method for run in (runs[0], *others[:1])))
-    build_report(out / "report.html", found, runs, store.clip(int(found.split.test[0])), title=f"{methods} on {found.name}")
+    build_report(
+        out / "report.html",
+        found,
+        runs,
+        store.clip(int(found.split.test[0])),
+        title=f"{methods} on {found.name}",
+        data=measured_data(store, split),
+        made=how,
+    )
     _print(found)
     say(out / "metrics.json", out / "report.html")
 

@@ -15,7 +15,8 @@ from ..recognition.retrieve import retrieve as run_retrieve
 from ..recognition.run import check_fits, open_run
 from ..text import one_line, say, say_json
 from ..training.device import device_of
-from ..view.neighbours import Row, most, save_page, save_sheet
+from ..view.neighbours import Neighbour as Drawn
+from ..view.neighbours import kind_of, most, save_page, save_sheet
 from .common import check_writable, clip_for, say_table, tell_unfinished
 
 DRAWINGS = (".png", ".html")
@@ -51,17 +52,19 @@ def retrieve(
     shown = found[: most() - 1]
     if len(shown) < len(found):
         tell(f"the picture shows the {len(shown)} most similar of {len(found)}")
-    rows = [Row(_line("query", _class(query.label, query.label_name), relative_source(query.source)), query)]
-    rows += [
-        Row(_line(rank, f"similarity {n.similarity:.3f}", _class(n.label, n.class_name), n.id), store.clip(n.row))
-        for rank, n in enumerate(shown, 1)
-    ]
+    own = _line(_class(query.label, query.label_name))
+    cells = [Drawn("query", own, _line(relative_source(query.source)), query, "query")]
+    for rank, n in enumerate(shown, 1):
+        label = _line(_class(n.label, n.class_name))
+        title = f"{rank} · similarity {n.similarity:.3f}"
+        cells.append(Drawn(title, label, _line(n.id), store.clip(n.row), kind_of(own, label)))
     if kind == ".png":
-        save_sheet(rows, out)
+        save_sheet(cells, out)
     else:
         table = [[rank, n.similarity, _line(_class(n.label, n.class_name)), _line(n.id)] for rank, n in enumerate(found, 1)]
         by = f"by {trained.recipe.method} {trained.recipe.preset}" + (f", stream {stream}" if stream else "")
-        save_page(rows, HEADS, table, out, f"Motions of {_line(store.name)} most like one", f"{rows[0].caption}; {by}")
+        title = f"Motions of {_line(store.name)} most like one"
+        save_page(cells, HEADS, table, out, title, f"{_line('query', own, cells[0].name)}; {by}")
     if as_json:
         say_json(_to_json(query, number, trained.folder, store, stream, left_out, found, out))
     else:

@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from ..errors import UserError
 from ..files import atomic_file
 from ..motion.clip import Clip
+from ..motion.outline import outline
 from ..motion.skeleton import Skeleton
 from ..text import one_line, plain
 from .film import write_film
+from .fonts import font
 from .scene import Scene, look, nice
 
 LEFT = ((0, 98, 163), (72, 170, 224))
@@ -36,14 +38,6 @@ MAX_SIDE = 4096
 FINER = 2
 """Pictures are drawn this many times larger and scaled down, which smooths the edges."""
 _UNIT = {"metres": "m", "pixels": "px", "normalised": ""}
-
-
-def sides(skeleton: Skeleton) -> list[int]:
-    """For each of the `J` joints: 1 left, 2 right, 0 midline."""
-    side = [0] * len(skeleton)
-    for left, right in skeleton.pairs:
-        side[skeleton.index(left)], side[skeleton.index(right)] = 1, 2
-    return side
 
 
 @dataclass(frozen=True)
@@ -80,36 +74,49 @@ def _fade(colour: tuple[int, int, int], amount: float) -> tuple[int, int, int]:
 
 
 def _draw_people(draw: ImageDraw.ImageDraw, scene: Scene, skeleton: Skeleton, frame: int, window: _Window) -> None:
-    """Bones and joints of every person, the far ones first."""
-    side, edges = sides(skeleton), skeleton.edges()
+    """Bones, joints and head of every person, the far ones first."""
+    plan = outline(skeleton)
     colours = (MIDDLE, LEFT, RIGHT)
     height = window.cell[3]
-    thick = max(1.8 * FINER, 0.009 * height)
-    # many joints on one person (hands, faces) need finer strokes
-    thick *= 1.0 if len(skeleton) <= 40 else 0.6
-    pixels = np.clip(window(scene.points[frame]), -30_000, 30_000)  # a joint thrown far off must not overflow the canvas
-    near = np.clip(scene.points[frame, ..., 2] / scene.depth, -1, 1)
-    shown = scene.visible[frame]
-    strokes: list[tuple[float, int, int, int]] = []  # nearness, person, joint, parent (or -1: the joint's dot)
-    for person in range(shown.shape[0]):
-        here = shown[person]
-        strokes += [(float(near[person, [a, b]].mean()), person, a, b) for a, b in edges if here[a] and here[b]]
-        strokes += [(float(near[person, j]) + 1e-3, person, int(j), -1) for j in np.flatnonzero(here)]
-    for nearness, person, joint, parent in sorted(strokes):
-        colour = _fade(colours[side[joint]][person % 2], 0.24 * (1 - nearness))
+    # where there are many joints on one person (hands, faces) strokes are finer, and so where the person is small
+    thick = max(1.7 * FINER, min(0.009 * height, 0.3 * scene.head * window.scale)) * (1.0 if len(skeleton) <= 40 else 0.6)
+    points, shown = plan.points(scene.points[frame]), plan.seen(scene.visible[frame])
+    pixels = np.clip(window(points), -30_000, 30_000)  # a joint thrown far off must not overflow the canvas
+    near = np.clip(points[..., 2] / scene.depth, -1, 1)
+    heads = [[j for j in plan.head if here[j]] for here in shown]
+    strokes: list[tuple[float, int, int, int, int]] = []  # nearness, person, from, to (or -1: a dot, -2: the head), side
+    for person, here in enumerate(shown):
+        strokes += [(float(near[person, [a, b]].mean()), person, a, b, side) for a, b, side in plan.lines if here[a] and here[b]]
+        dots = [int(j) for j in np.flatnonzero(here[: len(skeleton)]) if heads[person] != [j]]
+        strokes += [(float(near[person, j]) + 1e-3, person, j, -1, plan.sides[j]) for j in dots]
+        if heads[person]:
+            strokes.append((float(near[person, heads[person]].mean()) + 2e-3, person, heads[person][0], -2, 0))
+    for nearness, person, start, end, side in sorted(strokes):
+        colour = _fade(colours[side][person % 2], 0.24 * (1 - nearness))
         width = thick * (1 + 0.2 * nearness)
-        x, y = pixels[person, joint]
-        if parent >= 0:
-            draw.line([(x, y), tuple(pixels[person, parent])], fill=colour, width=max(1, round(width)))
-        else:
-            name = skeleton.joints[joint].lower()
-            radius = width * (1.9 if name in ("head", "nose") else 0.95)
+        x, y = pixels[person, start]
+        if end >= 0:
+            draw.line([(x, y), tuple(pixels[person, end])], fill=colour, width=max(1, round(width)))
+        elif end == -1:
+            radius = 0.95 * width
             draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=colour)
-    for person in range(shown.shape[0] if shown.shape[0] > 1 else 0):
+        else:
+            _draw_head(draw, pixels[person, heads[person]], max(scene.head * window.scale, 1.5 * thick), colour, width)
+    for person in range(len(shown) if len(shown) > 1 else 0):
         if shown[person].any():
             x, y = pixels[person][shown[person]][pixels[person][shown[person]][:, 1].argmin()]
-            size = 0.045 * height
-            draw.text((x, y - 3 * thick), str(person + 1), fill=MIDDLE[person % 2], font=_font(size), anchor="mb")
+            y -= scene.head * window.scale if heads[person] else 0
+            draw.text((x, y - 2 * thick), str(person + 1), fill=MIDDLE[person % 2], font=font("0", 0.045 * height), anchor="mb")
+
+
+def _draw_head(draw: ImageDraw.ImageDraw, joints: np.ndarray, radius: float, colour: tuple[int, int, int], width: float) -> None:
+    """A disc around a joint `(1, 2)`; where there are several, nose and ears, a ring around these `(n, 2)`."""
+    x, y = joints.mean(0)
+    box = [x - radius, y - radius, x + radius, y + radius]
+    if len(joints) == 1:
+        draw.ellipse(box, fill=colour)
+    else:
+        draw.ellipse(box, outline=colour, width=max(1, round(0.8 * width)))
 
 
 def _draw_ground(draw: ImageDraw.ImageDraw, scene: Scene, window: _Window, units: str, bar: bool) -> None:
@@ -128,11 +135,7 @@ def _draw_ground(draw: ImageDraw.ImageDraw, scene: Scene, window: _Window, units
         for x in (x0, end):
             draw.line([(x, y - tick), (x, y + tick)], fill=INK, width=FINER)
         text = f"{length:g} {_UNIT[units]}".strip()
-        draw.text((end + 0.015 * width, y), text, fill=INK, font=_font(_small(width, height)), anchor="lm")
-
-
-def _font(pixels: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(max(8.0, pixels))
+        draw.text((end + 0.015 * width, y), text, fill=INK, font=font("0", _small(width, height)), anchor="lm")
 
 
 def _small(width: float, height: float) -> float:
@@ -149,7 +152,7 @@ def _cell(
     _draw_ground(draw, scene, window, clip.units, bar)
     _draw_people(draw, scene, clip.skeleton, frame, window)
     time = f"{frame / clip.fps:.2f} s"
-    draw.text((left + width * 0.96, top + height * 0.985), time, fill=INK, font=_font(_small(width, height)), anchor="rb")
+    draw.text((left + width * 0.96, top + height * 0.985), time, fill=INK, font=font("0", _small(width, height)), anchor="rb")
 
 
 def _canvas(size: tuple[int, int]) -> Image.Image:
@@ -186,19 +189,29 @@ def strip(clip: Clip, frames: int = 8, size: tuple[int, int] = (200, 280), capti
     Raises:
         UserError: fewer than one frame, or a sheet that is too wide.
     """
+    shown = figures(clip, frames, size)
+    header = 26
+    image = Image.new("RGB", (shown.width, shown.height + header), PAPER)
+    image.paste(shown, (0, header))
+    write_line(image, (10, 0), title(clip) if caption is None else caption, shown.width - 20, header)
+    return image
+
+
+def figures(clip: Clip, frames: int, size: tuple[int, int]) -> Image.Image:
+    """The cells of a `strip`, without a line over them.
+
+    Raises:
+        UserError: as `strip`.
+    """
     if frames < 1:
         raise UserError(f"a strip of {frames} frames: expected 1 or more")
     chosen = np.unique(np.linspace(0, clip.frames - 1, frames).round().astype(int))
-    header = 26
     width, height = size
-    image = _canvas((width * len(chosen), height + header))
+    image = _canvas((width * len(chosen), height))
     draw = ImageDraw.Draw(image)
     scene = look(clip)
     for i, frame in enumerate(chosen):
-        cell = (i * width * FINER, header * FINER, width * FINER, height * FINER)
-        _cell(draw, clip, scene, int(frame), cell, True, i == 0)
-    text = _fit(title(clip) if caption is None else caption, image.width - 20 * FINER)
-    draw.text((10 * FINER, header * FINER / 2), text, fill=INK, font=_font(13 * FINER), anchor="lm")
+        _cell(draw, clip, scene, int(frame), (i * width * FINER, 0, width * FINER, height * FINER), True, i == 0)
     return image.reduce(FINER)
 
 
@@ -209,13 +222,27 @@ def title(clip: Clip) -> str:
     return " · ".join([f for f in facts if f] + [f"{clip.frames} frames, {clip.seconds:.2f} s"])
 
 
-def _fit(text: str, width: float) -> str:
-    """`text` cut so that it fits `width` fine pixels."""
-    font = _font(13 * FINER)
+def write_line(
+    image: Image.Image,
+    at: tuple[int, int],
+    text: str,
+    width: int,
+    height: int,
+    colour: tuple[int, int, int] = INK,
+    bold: bool = False,
+) -> None:
+    """Writes one line of `text` onto a picture, in the middle of a row `height` pixels high that begins `at` its left upper corner.
+
+    What is longer than `width` pixels is cut in its middle: long names differ at their ends.
+    """
     text = one_line(text[:400])
-    while len(text) > 1 and font.getlength(text) > width:
-        text = text[:-2].rstrip() + "…"
-    return text
+    face = font(text + "…", min(13.0, 0.7 * height))
+    line = ImageDraw.Draw(image)
+    keep, cut = len(text), text
+    while keep > 2 and face.getlength(cut) > width:
+        keep -= 1
+        cut = text[: keep * 3 // 5] + "…" + text[len(text) - (keep - keep * 3 // 5) :]
+    line.text((at[0], at[1] + height / 2), cut, fill=colour, font=face, anchor="lm", stroke_width=0.3 if bold else 0)
 
 
 def save_png(clip: Clip, path: Path, frames: int = 8) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..files import atomic_file
-from .plots import COLOURS, MARKERS, _figure, _svg, _text
+from .plots import _PAPER, COLOURS, MARKERS, _figure, _svg, _text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +44,7 @@ def connection_heatmap(matrix: Any, path: Path, title: str = "", branches: Seque
     cell = float(np.clip(6.5 / size, 0.14, 0.42))
     every = 1 if branches else -(-size // 40)
     marked = [k for k in range(size - 1) if k % every == 0 and (every == 1 or every <= k <= size - 1 - every)]
-    with _figure(cell * size + 2.2, cell * size + 1.3) as (figure, axes):
+    with _figure(cell * size + 2.2, cell * size + 1.3, _PAPER) as (figure, axes):
         image = axes.imshow(np.ma.masked_array(values, ~lower), cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
         axes.axhline(size - 1.5, color="white", lw=2)
         font = float(np.clip(60 * cell, 4.5, 8.5))
@@ -89,7 +89,7 @@ def depth_curves(
     from matplotlib.ticker import LogLocator, NullLocator
 
     found = {name: _banded(name, values, log) for name, values in curves.items()}
-    with _figure(6.4, 3.2) as (figure, axes):
+    with _figure(6.4, 3.2, _PAPER) as (figure, axes):
         for i, (name, (line, low, high)) in enumerate(found.items()):
             depth = np.arange(first, first + len(line))
             few, style = len(depth) <= 40, ("-", "--", ":", "-.")[i // 8 % 4]
@@ -137,6 +137,6 @@ def _save(figure: Figure, path: Path) -> None:
         raise UserError(f"{path}: expected a name that ends in .png or .svg")
     with atomic_file(path) as temporary:
         if path.suffix == ".svg":
-            temporary.write_text(_svg(figure), encoding="utf-8")
+            temporary.write_text(_svg(figure, themed=False), encoding="utf-8")
         else:
             figure.savefig(temporary, format="png", dpi=160, bbox_inches="tight", pad_inches=0.08, metadata={"Software": None})

@@ -14,7 +14,8 @@ from PIL import Image, ImageDraw
 from ..errors import UserError
 from ..files import atomic_file
 from ..motion.clip import Clip
-from .figure import LEFT, MIDDLE, RIGHT, sides
+from ..motion.outline import outline
+from .figure import LEFT, MIDDLE, RIGHT
 from .film import write_film
 
 SHEET_FRAMES, SHEET_COLUMNS, SHEET_SIDE = 8, 4, 480
@@ -41,17 +42,19 @@ def draw_over(image: np.ndarray, clip: Clip, frame: int) -> Image.Image:
     draw = ImageDraw.Draw(picture, "RGBA")
     width, height = clip.image_size or picture.size
     scale = np.array([picture.width / width, picture.height / height])
-    points = np.clip(clip.positions[frame] * scale, -30_000, 30_000)  # a joint thrown far off must not overflow the canvas
+    plan = outline(clip.skeleton)
+    points = plan.points(np.clip(clip.positions[frame] * scale, -30_000, 30_000))  # one thrown far off must not overflow the canvas
     seen = (clip.positions[frame] != 0).any(-1).astype(float) if clip.confidence is None else clip.confidence[frame]
+    seen = plan.seen(seen)
     thick = max(1.0, max(picture.size) / 320)
-    side, colours = sides(clip.skeleton), (MIDDLE, LEFT, RIGHT)
+    colours = (MIDDLE, LEFT, RIGHT)
     hands = {clip.skeleton.index(j) for name, part in clip.skeleton.parts.items() if name.endswith("hand") for j in part}
     for person in range(clip.people):
-        for joint, parent in [*clip.skeleton.edges(), *((j, j) for j in range(len(clip.skeleton)))]:
+        for joint, parent, side in [*plan.lines, *((j, j, side) for j, side in enumerate(plan.sides))]:
             sure = min(seen[person, joint], seen[person, parent])
             if sure <= 0:
                 continue
-            ink = (*colours[side[joint]][person % 2], round(255 * (PALEST + (1 - PALEST) * float(sure))))
+            ink = (*colours[side][person % 2], round(255 * (PALEST + (1 - PALEST) * float(sure))))
             stroke = thick * (0.6 if joint in hands else 1.0)
             (x, y), (x1, y1) = points[person, joint], points[person, parent]
             if joint == parent:

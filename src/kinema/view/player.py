@@ -5,17 +5,22 @@ from __future__ import annotations
 import base64
 import html
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from ..errors import UserError
+from ..motion.clip import Clip
+from ..motion.outline import outline
 from ..motion.skeleton import Skeleton
-from .figure import sides
-from .scene import YAW, front, nice, plausible, upright, visible
+from .scene import YAW, front, head_radius, nice, plausible, upright, visible
 
 MAX_VALUES = 200_000
 """Coordinates a track may embed (about half a megabyte); longer motions show every n-th frame."""
+MAX_GRID = 1_000_000
+"""Coordinates that all motions of a grid may embed together."""
 ABSENT = -32768
 _FULL = 32_000
 
@@ -28,15 +33,79 @@ def player(
     units: str = "metres",
 ) -> str:
     """The markup of a player; see `report.motion_section`, which checks and documents the arguments."""
+    data, step, hollow = _pack(skeleton, tracks, fps, mask, units, MAX_VALUES)
+    figures = "".join(f"<figure>{_canvas(name)}<figcaption><bdi>{html.escape(name)}</bdi></figcaption></figure>" for name in tracks)
+    frames = len(next(iter(tracks.values())))
+    notes = [f"every {step}th frame is shown"] if step > 1 else []
+    return _markup([data], "tracks", figures, -(-frames // step), frames / fps, notes, hollow)
+
+
+Kind = Literal["query", "same", "other", "unknown"]
+
+
+@dataclass(frozen=True)
+class Moving:
+    """One motion of a grid.
+
+    Attributes:
+        kind: ``query``, or whether it is of the query's class: ``same``, ``other``; ``unknown``.
+        lines: what stands under it, plain text; the first is strong. clip: as it was read.
+    """
+
+    kind: Kind
+    lines: Sequence[str]
+    clip: Clip
+
+
+def grid(motions: Sequence[Moving]) -> str:
+    """The markup of a player of several motions in step: each takes the same time from its beginning to its end.
+
+    Raises:
+        UserError: none.
+    """
+    if not motions:
+        raise UserError("a grid of no motions: expected at least one")
+    budget = min(MAX_VALUES, MAX_GRID // len(motions))
+    packed = [_clip(m.clip, budget) for m in motions]
+    cells: list[str] = []
+    for m in motions:
+        first, *more = (html.escape(line) for line in m.lines)
+        said = f"<strong><bdi>{first}</bdi></strong>" + "".join(f"<span><bdi>{line}</bdi></span>" for line in more if line)
+        cells.append(f'<figure class="{m.kind}">{_canvas(", ".join(m.lines))}<figcaption>{said}</figcaption></figure>')
+    frames = max(-(-m.clip.frames // step) for m, (_, step, _) in zip(motions, packed, strict=True))
+    seconds = max(1.0, float(np.median([m.clip.seconds for m in motions])))
+    notes = ["all in step: each takes the same time from its beginning to its end"]
+    return _markup([data for data, _, _ in packed], "tracks cells", "".join(cells), frames, seconds, notes, False)
+
+
+def _clip(clip: Clip, budget: int) -> tuple[Mapping[str, object], int, bool]:
+    there = {"": visible(clip.positions, clip.confidence)}
+    return _pack(clip.skeleton, {"": clip.positions}, clip.fps, None, clip.units, budget, there, follow=True)
+
+
+def _pack(
+    skeleton: Skeleton,
+    tracks: Mapping[str, np.ndarray],
+    fps: float,
+    mask: np.ndarray | Mapping[str, np.ndarray] | None,
+    units: str,
+    budget: int,
+    there: Mapping[str, np.ndarray] | None = None,
+    follow: bool = False,
+) -> tuple[Mapping[str, object], int, bool]:
+    """What the script needs of a motion, that it shows every n-th frame, and whether something in it is masked. `there`: joints to show.
+    `follow`: the view goes along with the people, however far they travel.
+    """
     arrays = {name: np.asarray(track, np.float32) for name, track in tracks.items()}
     shape = _same_shape(skeleton, arrays)
     if not (np.isfinite(fps) and fps > 0):
         raise UserError(f"motion at {fps} frames a second: expected a number above 0")
     masks = {name: _mask(name, value, shape) for name, value in _by_track(arrays, mask).items()}
     frames, people, joints, coords = shape
-    step = max(1, -(-frames * people * joints * 3 // MAX_VALUES))
+    step = max(1, -(-frames * people * joints * 3 // budget))
 
-    shown = {name: visible(track)[::step] for name, track in arrays.items()}
+    there = there or {name: visible(track) for name, track in arrays.items()}
+    shown = {name: there[name][::step] for name in arrays}
     for name, hidden in masks.items():  # a masked joint that the track leaves out (zero) is not drawn, hollow or otherwise
         shown[name] = shown[name] & ~(hidden & (arrays[name] == 0).all(-1))[::step]
     world = {name: upright(track, units)[::step] for name, track in arrays.items()}
@@ -44,7 +113,7 @@ def player(
     first = next(iter(arrays))
     trusted = {name: plausible(world[name], shown[name]) for name in arrays}
     seen = np.concatenate([world[n][trusted[n]] for n in arrays])
-    centre, middle, radius, ground = _frame_the_view(world[first], trusted[first], seen)
+    centre, middle, radius, ground = _frame_the_view(world[first], trusted[first], seen, follow)
     # 16 bits a coordinate: a joint thrown far off is cut short rather than letting it coarsen all others
     unit = max(2 * float(np.abs(seen).max()) / _FULL, 1e-9) if seen.size else 1.0
 
@@ -55,15 +124,16 @@ def player(
             packed["mask"] = base64.b64encode(masks[name][::step].astype(np.uint8).tobytes()).decode()
         return packed
 
+    plan = outline(skeleton)
     value = {
         "frames": len(world[first]), "people": people, "joints": joints, "fps": round(fps / step, 4), "unit": unit,
-        "edges": skeleton.edges(), "sides": sides(skeleton),
-        "heads": [j for j, n in enumerate(skeleton.joints) if n.lower() in ("head", "nose")],
+        "edges": plan.lines, "middles": plan.middles, "sides": plan.sides, "head": plan.head,
+        "skull": round(head_radius(world[first], trusted[first], skeleton), 4),
         "yaw": 0.0 if flat else round(front(world[first], shown[first], skeleton) - float(YAW), 4), "flat": flat,
         "centre": [round(float(v), 4) for v in centre.ravel()], "middle": middle, "radius": radius, "ground": ground,
         "grid": nice(radius / 2), "tracks": [pack(name) for name in arrays],
     }  # fmt: skip
-    return _markup(value, arrays, masks, step)
+    return value, step, bool(masks)
 
 
 def _same_shape(skeleton: Skeleton, arrays: Mapping[str, np.ndarray]) -> tuple[int, int, int, int]:
@@ -100,7 +170,7 @@ def _mask(name: str, mask: np.ndarray, shape: tuple[int, int, int, int]) -> np.n
     return mask
 
 
-def _frame_the_view(world: np.ndarray, shown: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, float, float, float]:
+def _frame_the_view(world: np.ndarray, shown: np.ndarray, seen: np.ndarray, follow: bool) -> tuple[np.ndarray, float, float, float]:
     """Where the view looks: `(T, 2)` x and z for each frame, middle height, radius of what is shown, ground height."""
     frames = len(world)
     if not len(seen) or not shown.any():
@@ -113,7 +183,7 @@ def _frame_the_view(world: np.ndarray, shown: np.ndarray, seen: np.ndarray) -> t
     means = ((world * shown[..., None]).sum((1, 2)) / count)[:, [0, 2]]
     moving = np.stack([np.interp(np.arange(frames), at, means[at, i]) for i in (0, 1)], -1)
     height = high[1] - low[1]
-    follow = float(np.linalg.norm((high - low)[[0, 2]])) > 3 * height
+    follow = follow or float(np.linalg.norm((high - low)[[0, 2]])) > 1.5 * height
     centre = moving if follow else still
     off = np.where(shown[..., None], world[..., [0, 2]] - centre[:, None, None], 0)
     sideways = float(np.percentile(np.linalg.norm(off[shown], axis=-1), 99.5))
@@ -122,26 +192,31 @@ def _frame_the_view(world: np.ndarray, shown: np.ndarray, seen: np.ndarray) -> t
     return centre, rounded[0], max(rounded[1], 1e-3), rounded[2]
 
 
-def _markup(value: Mapping[str, object], arrays: Mapping[str, np.ndarray], masks: Mapping[str, np.ndarray], step: int) -> str:
+def _canvas(label: str) -> str:
+    return f'<canvas role="img" aria-label="stick figure: {html.escape(label)}"></canvas>'
+
+
+def _markup(
+    data: Sequence[Mapping[str, object]],
+    kind: str,
+    figures: str,
+    frames: int,
+    seconds: float,
+    notes: Sequence[str],
+    hollow: bool,
+) -> str:
     # inside <script> only "<" could end the element or open a comment
-    data = json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-    figures = "".join(
-        f'<figure><canvas role="img" aria-label="stick figure: {html.escape(n)}"></canvas>'
-        f"<figcaption>{html.escape(n)}</figcaption></figure>"
-        for n in arrays
-    )
-    hollow = '<span><i class="hollow"></i>masked</span>' if masks else ""
-    rate = f"<span>every {step}th frame is shown</span>" if step > 1 else ""
+    texts = [json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c") for value in data]
+    motions = "".join(f'<script type="application/json" class="data">{text}</script>\n' for text in texts)
+    masked = '<span><i class="hollow"></i>masked</span>' if hollow else ""
     speeds = "".join(f'<option value="{s}"{" selected" * (s == 1)}>{s}×</option>' for s in (0.25, 0.5, 1, 2))
-    frames = value["frames"]
-    return f"""<div class="motion">
-<script type="application/json" class="data">{data}</script>
-<div class="tracks">{figures}</div>
+    return f"""<div class="motion" data-seconds="{seconds:.4f}">
+{motions}<div class="{kind}">{figures}</div>
 <div class="controls"><button type="button">Play</button>
-<input type="range" min="0" max="{int(str(frames)) - 1}" value="0" aria-label="frame">
+<input type="range" min="0" max="{frames - 1}" value="0" aria-label="frame">
 <select aria-label="speed">{speeds}</select><span class="clock"></span></div>
 <div class="key"><span><i style="background:var(--left)"></i>left side of the body</span>
-<span><i style="background:var(--right)"></i>right side</span>{hollow}{rate}
+<span><i style="background:var(--right)"></i>right side</span>{masked}{"".join(f"<span>{note}</span>" for note in notes)}
 <span>drag to turn, double click to turn back</span></div>
 <noscript><p>The moving figure needs JavaScript, which this file carries with it.</p></noscript>
 </div>"""

@@ -1,7 +1,8 @@
 """One self-contained HTML file: what was measured and how it moves.
 
 It loads nothing: style, script and data are inside, and a content security policy forbids everything else. Whatever comes from
-data (class names, file names, captions) is escaped here, once, by the section builders.
+data (class names, file names, captions) is escaped here, once, by the section builders. It is light or dark as the reader's system is,
+fits a telephone, and without scripts lacks nothing but the moving figures.
 """
 
 from __future__ import annotations
@@ -23,13 +24,25 @@ from ..text import plain
 from . import plots
 from .player import player
 
+MAX_MATRIX = 40
+"""Classes of a confusion matrix that can be read; of more the commonest confusions are listed."""
+MAX_LETTERS = 72
+"""Of a cell; of what is longer the middle is left out."""
+MAX_ROWS = 20
+"""Rows of the classes and of the confusions that are open to the eye; the others are folded."""
+
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a report: a heading (plain text) and its body (safe HTML; use the builders below)."""
+    """A part of a report: a heading (plain text) and its body (safe HTML; use the builders below).
+
+    Attributes:
+        title, body: these. half: where there is room, it stands beside another one.
+    """
 
     title: str
     body: str
+    half: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,7 +62,25 @@ class Published:
     source: str = ""
 
 
-Cell = str | int | float | None | Measured | Published
+@dataclass(frozen=True)
+class Gauge:
+    """A cell with the name of its row and a bar from 0 to 100 %.
+
+    Attributes:
+        name: of the row. percent: length of the bar; None is a row without one.
+        low, high: ends of a whisker, per cent; None for no whisker. mark: of a dashed line, for instance what chance would reach.
+    """
+
+    name: str
+    percent: float | None
+    low: float | None = None
+    high: float | None = None
+    mark: float | None = None
+
+
+Facts = Sequence[tuple[str, str]]
+"""Names and what is known of them."""
+Cell = str | int | float | None | Measured | Published | Gauge
 
 
 def text_section(title: str, text: str) -> Section:
@@ -62,26 +93,42 @@ def curve_section(
     title: str, steps: Sequence[float], values_by_name: Mapping[str, Sequence[float]], note: str = "", xlabel: str = "step"
 ) -> Section:
     """A learning curve; see `plots.curve`."""
-    return Section(title, _plot(plots.curve(steps, values_by_name, xlabel=xlabel), title) + _note(note))
+    return Section(title, _plot(plots.curve(steps, values_by_name, xlabel=xlabel), title) + _note(note), half=True)
 
 
 def confusion_section(title: str, matrix: np.ndarray, classes: Sequence[str], note: str = "") -> Section:
-    """A confusion matrix of `(K, K)` counts; see `plots.confusion`."""
-    return Section(title, _plot(plots.confusion(matrix, classes), title) + _note(note))
+    """A confusion matrix of `(K, K)` counts, see `plots.confusion`; of more than 40 classes a list of the commonest confusions.
+
+    Raises:
+        UserError: see `plots.confusion_counts`.
+    """
+    counts = plots.confusion_counts(matrix, classes)
+    if len(classes) <= MAX_MATRIX:
+        return Section(title, _plot(plots.confusion(counts, classes), title) + _note(note), half=len(classes) <= 12)
+    wrong = counts * ~np.eye(len(classes), dtype=bool)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:MAX_ROWS]
+    pairs = [(int(i), int(j)) for i, j in zip(*np.unravel_index(order, wrong.shape), strict=True) if wrong[i, j]]
+    rows = [
+        [plots.shortened(classes[i], 60), plots.shortened(classes[j], 60), int(wrong[i, j]), f"{wrong[i, j] / counts[i].sum():.0%}"]
+        for i, j in pairs
+    ]
+    listed = _table(["true class", "taken for", "clips", "of its clips"], rows, numbers=(2, 3))
+    said = f"The commonest confusions; a matrix of {len(classes)} classes could not be read. {note}".strip()
+    return Section(title, (listed if rows else "<p>No clip was taken for one of another class.</p>") + _note(said), half=True)
 
 
 def scatter_section(title: str, points: np.ndarray, labels: Sequence[int], classes: Sequence[str], note: str = "") -> Section:
     """An embedding `(N, 2)` coloured by class; see `plots.scatter`."""
-    return Section(title, _plot(plots.scatter(points, labels, classes), title) + _note(note))
+    return Section(title, _plot(plots.scatter(points, labels, classes), title) + _note(note), half=True)
 
 
-def bars_section(title: str, rows: Sequence[plots.Bar], note: str = "", xlabel: str = "accuracy, %") -> Section:
-    """Bars of methods under protocols; see `plots.bars`."""
-    return Section(title, _plot(plots.bars(rows, xlabel=xlabel), title) + _note(note))
+def table_section(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], note: str = "", numbers: Sequence[int] = ()
+) -> Section:
+    """A table. Cells are text, numbers, `Measured`, `Published`, `Gauge` or None (a dash). The first column names its row.
 
-
-def table_section(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], note: str = "") -> Section:
-    """A table. Cells are text, numbers, `Measured`, `Published` or None (a dash). The first column names its row.
+    Args:
+        numbers: columns of text that are set as numbers are.
 
     Raises:
         UserError: a row with more or fewer cells than there are columns.
@@ -89,18 +136,13 @@ def table_section(title: str, columns: Sequence[str], rows: Sequence[Sequence[Ce
     for row in rows:
         if len(row) != len(columns):
             raise UserError(f"table {title!r}: a row of {len(row)} cells under {len(columns)} columns: {list(row)!r}")
-    words = [all(isinstance(row[i], str) or row[i] is None for row in rows) for i in range(len(columns))]
-    head = "".join(f'<th{_words(w)} scope="col">{html.escape(c)}</th>' for c, w in zip(columns, words, strict=True))
-    body = "".join(f"<tr>{''.join(_cell(c, w) for c, w in zip(row, words, strict=True))}</tr>" for row in rows)
-    return Section(
-        title, f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>' + _note(note)
-    )
+    return Section(title, _table(columns, rows, numbers) + _note(note))
 
 
 def per_class_section(title: str, matrix: np.ndarray, classes: Sequence[str], note: str = "") -> Section:
     """For each class of a `(K, K)` confusion matrix (rows true): clips, share recognised, and what it is most often taken for.
 
-    The hardest classes come first; classes without clips last.
+    The hardest classes come first; classes without clips last. Those after the twentieth are folded.
 
     Raises:
         UserError: see `plots.confusion_counts`.
@@ -108,24 +150,42 @@ def per_class_section(title: str, matrix: np.ndarray, classes: Sequence[str], no
     counts = plots.confusion_counts(matrix, classes)
     total, right = counts.sum(1), np.diag(counts)
     share = np.where(total > 0, right / np.maximum(total, 1), np.inf)
-    rows: list[str] = []
+    rows: list[list[Cell]] = []
     for k in np.argsort(share, kind="stable"):
         wrong = counts[k].copy()
         wrong[k] = 0
         other = int(wrong.argmax())
-        taken = f"{classes[other]} ({wrong[other] / total[k]:.0%})" if wrong[other] else "–"
-        percent = f"{100 * share[k]:.1f}" if total[k] else "–"
-        fill = 100 * share[k] if total[k] else 0
+        taken = f"{plots.shortened(classes[other], 60)} ({wrong[other] / total[k]:.0%})" if wrong[other] else None
+        percent = 100 * float(share[k]) if total[k] else None
         rows.append(
-            f"<tr><td>{html.escape(str(classes[k]))}</td><td>{total[k]:g}</td><td>{percent}</td>"
-            f'<td class="words"><span class="bar"><i style="width:{fill:.1f}%"></i></span></td>'
-            f'<td class="words">{html.escape(taken)}</td></tr>'
+            [
+                Gauge(str(classes[k]).strip() or "(no name)", percent),
+                None if percent is None else f"{percent:.0f}",
+                int(total[k]),
+                taken,
+            ]
         )
-    head = '<th scope="col">class</th><th scope="col">clips</th><th scope="col">recognised, %</th><th></th>'
-    head += '<th class="words" scope="col">most often taken for</th>'
-    return Section(
-        title, f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>' + _note(note)
+    columns = ["class", "recognised, %", "clips", "most often taken for"]
+    body = _table(columns, rows[:MAX_ROWS], numbers=(1,))
+    if len(rows) > MAX_ROWS:
+        more = _table(columns, rows[MAX_ROWS:], numbers=(1,))
+        body += f"<details><summary>{len(rows) - MAX_ROWS} more classes</summary>{more}</details>"
+    return Section(title, body + _note(note), half=not 12 < len(classes) <= MAX_MATRIX)
+
+
+def facts_section(title: str, facts: Facts, folded: Mapping[str, str | Facts] | None = None) -> Section:
+    """Names and what is known of them, one a line; `folded`: headings over a long text or more facts, closed until somebody opens them."""
+    more = "".join(
+        f"<details><summary>{html.escape(name)}</summary>"
+        f"{f'<pre>{html.escape(inner)}</pre>' if isinstance(inner, str) else _facts(inner)}</details>"
+        for name, inner in (folded or {}).items()
     )
+    return Section(title, _facts(facts) + more)
+
+
+def _facts(facts: Facts) -> str:
+    rows = "".join(f'<tr><th scope="row">{html.escape(name)}</th><td>{_said(value)}</td></tr>' for name, value in facts)
+    return f'<div class="wide"><table class="facts"><tbody>{rows}</tbody></table></div>'
 
 
 def motion_section(
@@ -173,8 +233,11 @@ def render(title: str, sections: Sequence[Section], subtitle: str = "", footer: 
     policy = (
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
     )
-    links = "".join(f'<a href="#s{i}">{html.escape(s.title)}</a>' for i, s in enumerate(sections, 1))
-    body = "\n".join(f'<section id="s{i}"><h2>{html.escape(s.title)}</h2>\n{s.body}</section>' for i, s in enumerate(sections, 1))
+    links = "".join(f'<a href="#s{i}">{_said(s.title)}</a>' for i, s in enumerate(sections, 1))
+    body = "\n".join(
+        f'<section id="s{i}"{" class=half" if half else ""}><h2>{_said(s.title)}</h2>\n{s.body}</section>'
+        for i, (s, half) in enumerate(zip(sections, _halves(sections), strict=True), 1)
+    )
     page = f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -187,17 +250,75 @@ def render(title: str, sections: Sequence[Section], subtitle: str = "", footer: 
 </style>
 </head>
 <body>
-<header><h1>{html.escape(title)}</h1>{f'<p class="soft">{html.escape(subtitle)}</p>' if subtitle else ""}
+<header><h1>{_said(title)}</h1>{f'<p class="soft">{_said(subtitle)}</p>' if subtitle else ""}
 {f"<nav>{links}</nav>" if len(sections) > 2 else ""}</header>
 <main>
 {body}
 </main>
-{f"<footer>{html.escape(footer)}</footer>" if footer else ""}
+{f"<footer>{_said(footer)}</footer>" if footer else ""}
 {f"<script>{script}</script>" if moves else ""}
 </body>
 </html>
 """
     return "\n".join(map(plain, page.split("\n")))
+
+
+def _halves(sections: Sequence[Section]) -> list[bool]:
+    """Which sections stand beside another: those that can, two by two, so that no half of a line is empty."""
+    beside = [False] * len(sections)
+    for i in range(len(sections) - 1):
+        if sections[i].half and sections[i + 1].half and not beside[i]:
+            beside[i] = beside[i + 1] = True
+    return beside
+
+
+def _said(text: str, longest: int | None = None) -> str:
+    """Escaped; it keeps its own direction of writing, and has no say in that of its neighbours. What is cut is told when pointed at."""
+    whole = str(text)
+    shown = whole if longest is None or plots.wide(whole) <= longest else plots.shortened(whole, longest)
+    hint = f' title="{html.escape(whole)}"' if shown != whole else ""
+    return f"<bdi{hint}>{html.escape(shown)}</bdi>"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], numbers: Sequence[int] = ()) -> str:
+    """Columns of words begin at their left, those of numbers (and `numbers`) end at their right."""
+    kinds = (str, Gauge, type(None))
+    words = [i not in numbers and all(isinstance(row[i], kinds) for row in rows) for i in range(len(columns))]
+    words[:1] = [True]
+    drawn = [any(isinstance(row[i], Gauge) for row in rows) for i in range(len(columns))]
+    head = "".join(
+        f'<th{_words(w)} scope="col">{_gauged(html.escape(c), _SCALE) if g else html.escape(c)}</th>'
+        for c, w, g in zip(columns, words, drawn, strict=True)
+    )
+    body = "".join(f"<tr>{''.join(_cell(c, w) for c, w in zip(row, words, strict=True))}</tr>" for row in rows)
+    full = " class=full" if any(drawn) else ""
+    return f'<div class="wide"><table{full}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+_SCALE = '<span class="scale"><i>0</i><i>50</i><i>100&nbsp;%</i></span>'
+
+
+def _gauged(name: str, bar: str) -> str:
+    return f'<span class="gauged"><span>{name}</span>{bar}</span>'
+
+
+def _gauge(cell: Gauge) -> str:
+    """The bar, with its whisker and its mark over it. What is outside 0 to 100 ends there."""
+    if cell.percent is None:
+        return _gauged(_said(cell.name, MAX_LETTERS), "<span></span>")
+
+    def at(percent: float) -> float:
+        return float(np.clip(percent, 0, 100)) if np.isfinite(percent) else 0.0
+
+    parts, told = [f'<i style="width:{at(cell.percent):.2f}%"></i>'], f"{cell.percent:.1f} %"
+    if cell.mark is not None:
+        parts.append(f'<u style="left:{at(cell.mark):.2f}%"></u>')
+        told += f", chance {cell.mark:.1f} %"
+    if cell.low is not None and cell.high is not None:
+        low, high = at(cell.low), at(cell.high)
+        parts.append(f'<b style="left:{low:.2f}%;width:{high - low:.2f}%"></b>')
+        told += f", from {low:.1f} to {high:.1f} %"
+    return _gauged(_said(cell.name, MAX_LETTERS), f'<span class="bar" role="img" aria-label="{told}">{"".join(parts)}</span>')
 
 
 def _words(left: bool) -> str:
@@ -212,9 +333,11 @@ def _cell(cell: Cell, words: bool) -> str:
         spread = f" ± {_number(cell.spread, like=cell.mean)}" if cell.spread is not None else ""
         runs = f' <span class="runs">({cell.runs} runs)</span>' if cell.runs else ""
         return f"<td>{_number(float(cell.mean))}{spread}{runs}</td>"
+    if isinstance(cell, Gauge):
+        return f'<th scope="row" class="words">{_gauge(cell)}</th>'
     if cell is None or cell == "":
         return f"<td{_words(words)}>–</td>"
-    return f"<td{_words(words)}>{html.escape(cell) if isinstance(cell, str) else _number(cell)}</td>"
+    return f"<td{_words(words)}>{_said(cell, MAX_LETTERS) if isinstance(cell, str) else _number(cell)}</td>"
 
 
 def _number(value: float, like: float | None = None) -> str:
@@ -230,6 +353,9 @@ def _note(note: str) -> str:
 
 
 def _plot(svg: str, label: str) -> str:
-    """An SVG inside the page, where it needs no namespaces."""
+    """An SVG inside the page, where it needs no namespaces. It grows and shrinks with its place, as long as its letters can be read."""
     svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg, count=3)
-    return f'<div class="plot" role="img" aria-label="{html.escape(label)}">{svg}</div>'
+    width = float(re.search(r'\bwidth="([\d.]+)pt"', svg)[1])  # type: ignore[index]
+    svg = re.sub(r'\s(width|height)="[\d.]+pt"', "", svg, count=2)
+    size = f"min-width:{0.85 * width:.0f}px;max-width:{1.7 * width:.0f}px"
+    return f'<div class="plot" role="img" aria-label="{html.escape(label)}"><div style="{size}">{svg}</div></div>'

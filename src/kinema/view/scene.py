@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..motion.clip import Clip
+from ..motion.outline import outline
 from ..motion.skeleton import Skeleton
 
 YAW = np.deg2rad(20.0)
@@ -25,6 +26,7 @@ class Scene:
         centre: `(T,)` where the people are, right.
         width: of the people in one frame. left, right: of the whole motion. bottom, top: of the whole motion.
         depth: half the depth range that shading spans.
+        head: radius of a head, for people of this size.
         ground: whether `bottom` is a floor (3-D) rather than the lowest pixel.
     """
 
@@ -37,6 +39,7 @@ class Scene:
     bottom: float
     top: float
     depth: float
+    head: float
     ground: bool
 
     @property
@@ -68,12 +71,13 @@ def visible(positions: np.ndarray, confidence: np.ndarray | None = None) -> np.n
 def plausible(positions: np.ndarray, shown: np.ndarray) -> np.ndarray:
     """`(T, M, J)` bool: the shown joints without those that a sensor threw far off, by which no view should be measured.
 
-    Far is more than 8 times the usual distance of a joint from the middle of its person.
+    Far is more than 8 times the distance from the middle of a person that one joint in five exceeds: of people with the points of a
+    face and of hands most joints are close together, and the feet are far from them.
     """
     nobody = ~np.any(shown, axis=-1, keepdims=True)
     known = np.where((shown | nobody)[..., None], positions, np.nan)
     off = np.linalg.norm(positions - np.nanmedian(known, axis=2, keepdims=True), axis=-1)
-    return shown & (off <= 8 * np.median(off[shown])) if shown.any() else shown
+    return shown & (off <= 8 * np.percentile(off[shown], 80)) if shown.any() else shown
 
 
 def upright(positions: np.ndarray, units: str) -> np.ndarray:
@@ -122,7 +126,7 @@ def look(clip: Clip) -> Scene:
         points = turn(points, front(points, shown, clip.skeleton) - YAW)
     if not shown.any():
         nowhere = np.zeros(clip.frames)
-        return Scene(points, shown, nowhere, 1.0, -0.5, 0.5, 0.0, 1.0, 1.0, not flat)
+        return Scene(points, shown, nowhere, 1.0, -0.5, 0.5, 0.0, 1.0, 1.0, 0.06, not flat)
 
     trusted = plausible(points, shown)
     known = trusted.any((1, 2))
@@ -150,8 +154,27 @@ def look(clip: Clip) -> Scene:
         bottom=float(bottom),
         top=float(top),
         depth=float(depth),
+        head=head_radius(points, trusted, clip.skeleton),
         ground=not flat,
     )
+
+
+def head_radius(points: np.ndarray, shown: np.ndarray, skeleton: Skeleton) -> float:
+    """Radius of a head in the units of `points` `(T, M, J, 3)`: a fifth of the shoulders' width or, if they are seen from their
+    side, of half a trunk; of people without shoulders a part of their height. `shown`: `(T, M, J)` bool.
+    """
+    plan = outline(skeleton)
+
+    def apart(a: int, b: int) -> float:
+        both = shown[:, :, a] & shown[:, :, b]
+        return float(np.percentile(np.linalg.norm((points[:, :, a] - points[:, :, b])[both], axis=-1), 75)) if both.any() else 0.0
+
+    widths = [apart(*plan.shoulders)] if plan.shoulders else []
+    widths += [0.75 * apart(a, b) for a, b in zip(plan.shoulders or (), plan.hips or (), strict=False)]
+    if max(widths, default=0.0) > 0:
+        return 0.22 * max(widths)
+    heights = points[..., 1][shown]
+    return 0.06 * float(np.percentile(heights, 99) - np.percentile(heights, 1)) if heights.size else 0.06
 
 
 def _smooth(values: np.ndarray, fps: float) -> np.ndarray:

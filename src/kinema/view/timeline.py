@@ -1,25 +1,28 @@
 """Labels over time as a picture: one row a class, as high as its confidence, under figures of the motion.
 
-A row is strong in colour where its class is the likeliest, pale elsewhere; where nobody is there, all rows are hatched.
+A row is strong in colour where its class is the likeliest, with the confidence over it, pale elsewhere; where nobody is there, all rows
+are hatched.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import UserError
 from ..files import atomic_file
 from ..motion.clip import Clip
+from ..motion.outline import outline
 from ..motion.prepare import take_frames
-from .figure import LEFT, MIDDLE, RIGHT, sides
-from .plots import _STYLE, COLOURS, _text
+from .figure import LEFT, MIDDLE, RIGHT
+from .fonts import families
+from .plots import _PAPER, COLOURS, _text, shortened
 from .scene import look
 
 if TYPE_CHECKING:
@@ -29,9 +32,11 @@ MAX_CLASSES = 8
 """Rows: the classes that are the likeliest for the longest time, then those with most confidence."""
 FIGURES = 8
 """Figures of the motion, evenly spaced over the time."""
-WIDTH, ROW, STRIP = 9.0, 0.42, 1.25
+WIDTH, ROW, STRIP = 9.0, 0.46, 1.35
 """Inches: of the picture, the height of a row and of the figures."""
 DPI = 150
+TALL = 0.62
+"""Height of full confidence, of a row; the rest of it is for the number."""
 PALE = 0.28
 """Opacity of a row where its class is not the likeliest."""
 
@@ -69,7 +74,7 @@ def draw(spans: Sequence[Span], path: Path, clip: Clip | None = None, title: str
     names = _rows(spans)
     strip = STRIP if clip is not None else 0.0
     height = ROW * max(1, len(names)) + strip + 0.95
-    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+    with matplotlib.rc_context({**_PAPER, "font.family": families([title, *names])}), warnings.catch_warnings():
         # a script that the font lacks (Chinese class names) becomes boxes, which is no reason to complain
         warnings.filterwarnings("ignore", message=".*[Gg]lyph.*missing.*")
         figure = Figure((WIDTH, height), dpi=DPI, layout="constrained")
@@ -81,7 +86,7 @@ def draw(spans: Sequence[Span], path: Path, clip: Clip | None = None, title: str
         _draw_rows(axes, spans, names)
         (rows[0] if rows is not None else axes).set_title(_text(title), pad=6)
         with atomic_file(Path(path)) as temporary:
-            figure.savefig(temporary, format="png", facecolor="white")
+            figure.savefig(temporary, format="png")
 
 
 def _rows(spans: Sequence[Span]) -> list[str]:
@@ -107,7 +112,7 @@ def _draw_rows(axes: Axes, spans: Sequence[Span], names: Sequence[str]) -> None:
         base, colour = len(names) - 1 - row, COLOURS[row % len(COLOURS)]
         told = [dict(span.labels).get(name, 0.0) for span in spans]
         best = [bool(span.labels) and span.labels[0][0] == name for span in spans]
-        height = np.repeat(np.array(told), 2) * 0.86
+        height = np.repeat(np.array(told), 2) * TALL
         axes.axhline(base, color="#D5D9DE", lw=0.7, zorder=1)
         axes.fill_between(edges, base, base + height, color=colour, alpha=PALE, lw=0, zorder=2)
         strong = np.repeat(np.array(best), 2)
@@ -116,36 +121,38 @@ def _draw_rows(axes: Axes, spans: Sequence[Span], names: Sequence[str]) -> None:
         axes.axvspan(start, end, facecolor="#F3F4F6", edgecolor="#D5D9DE", hatch="///", lw=0, zorder=0)
         if end - start > 0.06 * (spans[-1].end - spans[0].start):
             axes.text((start + end) / 2, max(1, len(names)) / 2, "nobody", ha="center", va="center", color="#5A6068", fontsize=8.5)
-    axes.set_yticks([len(names) - 1 - row + 0.4 for row in range(len(names))], [_text(name, 24) for name in names])
-    for tick, row in zip(axes.get_yticklabels(), range(len(names)), strict=True):
-        tick.set_color(COLOURS[row % len(COLOURS)])
+    axes.set_yticks([len(names) - 1 - row + TALL / 2 for row in range(len(names))], [shortened(name, 28) for name in names])
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.set(xlim=(spans[0].start, spans[-1].end), ylim=(-0.03, max(1, len(names))), xlabel="seconds")
-    if names:
-        _draw_numbers(axes, spans, names)
+    _draw_numbers(axes, spans, names)
 
 
 def _draw_numbers(axes: Axes, spans: Sequence[Span], names: Sequence[str]) -> None:
-    """The confidence, in per cent, in the middle of every stretch that one class wins, where there is room; of a single span all."""
+    """The confidence, in per cent, over the middle of every stretch that one class wins, where there is room; of a single span all."""
     total = spans[-1].end - spans[0].start
+    taken = dict.fromkeys(names, spans[0].start - total)  # where the last number of each row ends
+    found = [(spans[0].start, spans[0].end, *label) for label in spans[0].labels] if len(spans) == 1 else list(_stretches(spans))
+    for start, end, name, confidence in found:
+        if name not in names:
+            continue
+        middle = (start + end) / 2
+        reach = 0.025 * total  # half of what a number takes of the width
+        if middle - reach < max(taken[name], spans[0].start) or middle + reach > spans[-1].end:
+            continue
+        taken[name] = middle + reach
+        told = [dict(s.labels).get(name, 0.0) for s in spans if s.start < middle + reach and s.end > middle - reach]
+        base = len(names) - 1 - names.index(name)
+        axes.text(middle, base + TALL * max(told) + 0.04, f"{100 * confidence:.0f} %", ha="center", va="bottom", fontsize=8)
+
+
+def _stretches(spans: Sequence[Span]) -> Iterator[tuple[float, float, str, float]]:
+    """Start, end, class and mean confidence of every time in which one class is the likeliest."""
     for name, group in groupby(spans, lambda span: span.labels[0][0] if span.labels else None):
         stretch = list(group)
         start, end = stretch[0].start, stretch[-1].end
-        if name in names and end - start >= 0.05 * total:
-            mean = sum(s.labels[0][1] * (s.end - s.start) for s in stretch) / (end - start)
-            _number(axes, (start + end) / 2, len(names) - 1 - names.index(name), mean)
-    for name, confidence in spans[0].labels[1:] if len(spans) == 1 else ():
-        if name in names:
-            _number(axes, (spans[0].start + spans[0].end) / 2, len(names) - 1 - names.index(name), confidence)
-
-
-def _number(axes: Axes, x: float, base: float, confidence: float) -> None:
-    from matplotlib.patheffects import withStroke
-
-    halo = withStroke(linewidth=2.2, foreground="white")  # legible on every colour, and on none
-    text = f"{100 * confidence:.0f} %"
-    axes.text(x, base + 0.26, text, ha="center", va="center", color="#22262B", fontsize=8, zorder=4, path_effects=[halo])
+        if name is not None:
+            yield start, end, name, sum(s.labels[0][1] * (s.end - s.start) for s in stretch) / (end - start)
 
 
 def _empty(spans: Sequence[Span]) -> list[tuple[float, float]]:
@@ -163,33 +170,39 @@ def _empty(spans: Sequence[Span]) -> list[tuple[float, float]]:
 
 def _draw_figures(axes: Axes, clip: Clip, start: float, end: float) -> None:
     """Up to 8 figures, each over its time."""
-    from matplotlib.collections import LineCollection
+    from matplotlib.collections import EllipseCollection, LineCollection
 
     count = min(FIGURES, clip.frames)
     times = start + (np.arange(count) + 0.5) * (end - start) / count
     frames = np.clip((times * clip.fps).astype(int), 0, clip.frames - 1)
     few = take_frames(clip, frames)
-    scene, side = look(few), sides(clip.skeleton)
+    scene, plan = look(few), outline(clip.skeleton)
     ink = [tuple(c / 255 for c in kind[0]) for kind in (MIDDLE, LEFT, RIGHT)]
     thick = 1.5 if len(clip.skeleton) <= 40 else 0.8
     cell = (end - start) / count
     # as in a strip of figures: the same scale everywhere, centred on the people
-    tall = max(scene.top - scene.bottom, 1e-6)
+    tall = max(scene.top - scene.bottom + 1.2 * scene.head * bool(plan.head), 1e-6)
     reach = max(scene.width, 0.2 * tall) * 1.1
     inches = WIDTH * 0.85 / count
     scale = min(0.88 * STRIP / tall, 0.95 * inches / reach)  # inches per unit
     for i, time in enumerate(times):
-        x = time + (scene.points[i, ..., 0] - scene.centre[i]) * scale * cell / inches
-        y = (scene.points[i, ..., 1] - scene.bottom) * scale / STRIP
-        lines: list[Any] = []
-        colours: list[Any] = []
-        for person in range(scene.visible.shape[1]):
-            shown = scene.visible[i, person]
-            for a, b in clip.skeleton.edges():
-                if shown[a] and shown[b]:
-                    lines.append([(x[person, a], y[person, a]), (x[person, b], y[person, b])])
-                    colours.append(ink[side[a]])
-        axes.add_collection(LineCollection(lines, colors=colours, linewidths=thick, capstyle="round"))
+        points, shown = plan.points(scene.points[i]), plan.seen(scene.visible[i])
+        x = time + (points[..., 0] - scene.centre[i]) * scale * cell / inches
+        y = (points[..., 1] - scene.bottom) * scale / STRIP
+        for person, here in enumerate(shown):
+            drawn = [line for line in plan.lines if here[line[0]] and here[line[1]]]
+            lines = [[(x[person, a], y[person, a]), (x[person, b], y[person, b])] for a, b, _ in drawn]
+            colours = [ink[side] for _, _, side in drawn]
+            axes.add_collection(LineCollection(lines, colors=colours, linewidths=thick, capstyle="round"))
+            head = [j for j in plan.head if here[j]]
+            if head:
+                inside = ink[0] if len(head) == 1 else "none"
+                size = 2 * max(scene.head * scale, 0.02)
+                at = [(x[person, head].mean(), y[person, head].mean())]
+                ring = {"units": "inches", "offsets": at, "offset_transform": axes.transData, "zorder": 3}
+                axes.add_collection(
+                    EllipseCollection(size, size, 0, facecolors=inside, edgecolors=ink[0], linewidths=thick, **ring)
+                )
     axes.set(xlim=(start, end), ylim=(-0.06, 1.0), yticks=[])
     axes.tick_params(axis="x", length=0, labelbottom=False)
     for spine in axes.spines.values():

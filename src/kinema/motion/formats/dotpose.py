@@ -22,6 +22,7 @@ from ...errors import FormatError, UserError
 from ...files import atomic_file
 from ..clip import MAX_PEOPLE, Clip
 from ..keypoints import HAND21
+from ..outline import outline
 from ..skeleton import Skeleton
 from .estimates import check_shape, estimated
 from .jobs import Job
@@ -237,7 +238,7 @@ def _components(skeleton: Skeleton, side: str) -> tuple[list[PoseHeaderComponent
         if not joints:
             continue
         indices = [skeleton.index(j) for j in joints.values()]
-        limbs = [(indices.index(p), indices.index(j)) for j, p in skeleton.edges() if j in indices and p in indices]
+        limbs = [(indices.index(p), indices.index(j)) for j, p, _ in outline(skeleton).lines if {j, p} <= {*indices}]
         colours = [_SIDE_COLOUR.get(own or "", (74, 78, 84))]
         components.append(PoseHeaderComponent(name, list(joints), limbs, colours, "XYC"))
         order += indices
