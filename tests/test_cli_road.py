@@ -164,7 +164,8 @@ def test_retrieve_prints_and_draws(good, bad, made, tmp_path, monkeypatch):
         assert n["id"] in said  # the table before gave the same ones
         assert f"{n['similarity']:.3f}" in said
     page = Path("a.html").read_text()
-    assert page.count('class="motion"') == 4
+    assert page.count("<canvas") == 4
+    assert page.count('class="motion"') == 1  # in step
     assert str(tmp_path) not in page
 
     assert "there are 23 clips to compare with; all are given" in good("retrieve", made.store, *shared, "--top", 99)

@@ -31,7 +31,8 @@ def trained(tmp_path_factory):
 
 def test_a_run_folder_is_readable(trained):
     folder, method = trained
-    assert sorted(p.name for p in folder.iterdir() if p.name != ".lock") == ["checkpoints", "config.json", "log.jsonl"]
+    names = ["checkpoints", "config.json", "log.jsonl", "made.json"]
+    assert sorted(p.name for p in folder.iterdir() if p.name != ".lock") == names
     path = checkpoint.latest(folder)
     assert sorted(p.name for p in path.iterdir()) == ["model.safetensors", "optimizer.safetensors", "state.json"]
     state = json.loads((path / "state.json").read_text())

@@ -2,14 +2,19 @@
 
 import numpy as np
 import pytest
+from bodies import standing
+from matplotlib.collections import EllipseCollection
+from matplotlib.figure import Figure
 from PIL import Image
 
 from kinema.errors import UserError
 from kinema.motion.clip import Clip
-from kinema.motion.skeletons import KINECT20, NTU25
-from kinema.view.timeline import DPI, MAX_CLASSES, WIDTH, Span, _rows, draw
+from kinema.motion.skeletons import KINECT20, MEDIAPIPE33, NTU25, SIGN49, SMPL22
+from kinema.view.figure import LEFT, RIGHT
+from kinema.view.plots import COLOURS
+from kinema.view.timeline import DPI, MAX_CLASSES, STRIP, TALL, WIDTH, Span, _draw_figures, _draw_rows, _rows, draw
 
-BLUE, ORANGE = (0, 114, 178), (213, 94, 0)
+FIRST, SECOND = (tuple(int(c[i : i + 2], 16) for i in (1, 3, 5)) for c in COLOURS[:2])
 
 
 def picture(path):
@@ -31,10 +36,10 @@ def test_each_class_is_strong_where_it_is_the_likeliest(tmp_path):
     draw(two(), tmp_path / "a.png", title="t")
     image = picture(tmp_path / "a.png")
     assert image.shape[1] == WIDTH * DPI
-    blue, orange = (pixels(image, colour) for colour in (BLUE, ORANGE))
-    assert np.median(blue[1]) < np.median(orange[1])
+    first, second = (pixels(image, colour) for colour in (FIRST, SECOND))
+    assert np.median(first[1]) < np.median(second[1])
     draw(two(first=0.45), tmp_path / "b.png", title="t")
-    assert pixels(picture(tmp_path / "b.png"), BLUE)[0] < 0.7 * blue[0]
+    assert pixels(picture(tmp_path / "b.png"), FIRST)[0] < 0.7 * first[0]
 
 
 def test_figures_stand_above(tmp_path):
@@ -61,6 +66,53 @@ def test_names_and_titles_are_only_text(tmp_path):
     evil = ["_hidden", "$x", "a\x1b[31m\nb", "比耶", "y" * 300]
     draw([Span(i, i + 1, [(name, 0.5)]) for i, name in enumerate(evil)], tmp_path / "a.png", title="$\\frac{" + "z" * 500)
     assert picture(tmp_path / "a.png").shape[1] == WIDTH * DPI
+
+
+def drawn(spans):
+    """Axes with the rows of these spans, as large as in the picture."""
+    axes = Figure((WIDTH, 3), dpi=DPI).add_subplot()
+    _draw_rows(axes, spans, _rows(spans))
+    return axes
+
+
+@pytest.mark.parametrize("confidences", [[0.3, 0.28, 0.33], [0.2, 1.0, 0.4], [1.0], [0.02, 0.03], list(np.linspace(0, 1, 40))])
+def test_a_number_stands_over_its_bar_and_across_no_edge(confidences):
+    spans = [Span(i, i + 1, [("one", p), ("other", 0.01)]) for i, p in enumerate(confidences)]
+    axes = drawn(spans)
+    numbers = [t for t in axes.texts if "%" in t.get_text()]
+    assert numbers
+    for text in numbers:
+        box = text.get_window_extent().transformed(axes.transData.inverted())
+        row = int(text.get_position()[1] // 1)
+        base = row
+        name = _rows(spans)[len(_rows(spans)) - 1 - row]
+        told = [dict(s.labels)[name] for s in spans if s.start < box.x1 and s.end > box.x0]
+        assert box.y0 >= base + TALL * max(told)
+        assert box.y1 <= base + 1.02  # and under the next row
+        assert axes.get_xlim()[0] <= box.x0 <= box.x1 <= axes.get_xlim()[1]
+
+
+def test_numbers_do_not_touch():
+    spans = [Span(i, i + 1, [(f"c{i % 2}", 0.5), (f"c{1 - i % 2}", 0.4)]) for i in range(60)]
+    boxes = [t.get_window_extent() for t in drawn(spans).texts]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+@pytest.mark.parametrize("skeleton", [NTU25, MEDIAPIPE33, SIGN49, SMPL22], ids=lambda s: s.name)
+def test_every_figure_has_a_head_within_the_picture(skeleton):
+    axes = Figure((WIDTH, STRIP), dpi=DPI).add_subplot()
+    _draw_figures(axes, standing(skeleton, 20), 0, 2)
+    heads = [c for c in axes.collections if isinstance(c, EllipseCollection)]
+    assert len(heads) == 8
+    top = axes.get_ylim()[1]
+    for head in heads:
+        assert head.get_offsets()[0, 1] + head._heights[0] / STRIP <= top + 0.02
+
+
+def test_no_class_has_the_colour_of_a_side_of_the_body():
+    for colour in COLOURS:
+        rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
+        assert min(np.abs(rgb - np.array(limb)).max() for limb in (*LEFT, *RIGHT)) > 40
 
 
 def test_many_spans(tmp_path):

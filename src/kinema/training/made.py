@@ -89,10 +89,15 @@ def command() -> str:
     arguments = _asked.get()
     words = ["kinema", *arguments] if arguments is not None else [Path(sys.argv[0]).name or "python", *sys.argv[1:]]
     home = os.path.expanduser("~").rstrip("/")
-    told = [
-        f"~{word[len(home) :]}" if home and (word == home or word.startswith(f"{home}/")) else shlex.quote(word) for word in words
-    ]
-    return " ".join(told)
+    return " ".join(_word(word, home) for word in words)
+
+
+def _word(word: str, home: str) -> str:
+    """As a shell wants it."""
+    if not home or not (word == home or word.startswith(f"{home}/")):
+        return shlex.quote(word)
+    below = word[len(home) + 1 :]
+    return "~/" + (shlex.quote(below) if below else "")
 
 
 def commit() -> str | None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from .. import __version__
 from ..data.store import Store, relative_source
 from ..errors import UserError
 from ..motion.clip import Clip
@@ -64,7 +65,10 @@ def retrieve(
         table = [[rank, n.similarity, _line(_class(n.label, n.class_name)), _line(n.id)] for rank, n in enumerate(found, 1)]
         by = f"by {trained.recipe.method} {trained.recipe.preset}" + (f", stream {stream}" if stream else "")
         title = f"Motions of {_line(store.name)} most like one"
-        save_page(cells, HEADS, table, out, title, f"{_line('query', own, cells[0].name)}; {by}")
+        subtitle = f"{_line('query', own, cells[0].name)}; {by}"
+        searched = f"{store.name}, {len(store)} clips, checksum {store.checksum[:12]}"
+        footer = _line(f"kinema {__version__}", f"run {trained.folder.name}", searched)
+        save_page(cells, HEADS, table, out, title, subtitle, footer)
     if as_json:
         say_json(_to_json(query, number, trained.folder, store, stream, left_out, found, out))
     else:

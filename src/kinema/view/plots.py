@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = ("#0f7a3a", "#cc4fa0", "#9a9420", "#4a2480", "#3da692", "#7d2440", "#9a78d0", "#5f6670")
+COLOURS = ("#0f7a3a", "#cc4fa0", "#8c8619", "#4a2480", "#2f9181", "#7d2440", "#9370cc", "#5f6670")
 """Of classes and methods. None is the blue or the orange of a left or right side of a body."""
 MARKERS = ("o", "^", "s", "D", "v", "P", "X", "*")
-INK, SOFT, EDGE, LINE, OTHERS, SHADE, ON_SHADE = "#22262b", "#5a6068", "#9aa0a8", "#e4e7eb", "#c3c8ce", "#16857a", "#fffffe"
+INK, SOFT, EDGE, LINE, OTHERS, SHADE, ON_SHADE = "#22262b", "#5a6068", "#9aa0a8", "#e4e7eb", "#c3c8ce", "#158378", "#fffffe"
 THEME = {INK: "ink", SOFT: "soft", EDGE: "edge", LINE: "line", OTHERS: "others", **{c: f"c{i}" for i, c in enumerate(COLOURS)}}
 """Colours that change with the page -> the variable that has them."""
 MAX_CURVE, MAX_VECTOR_POINTS, MAX_CLASSES, MAX_SHOWN = 800, 1500, 400, 16
