@@ -78,7 +78,7 @@ def test_runs_that_went_on_many_times_are_told_in_short(made, tmp_path):
 
 def test_one_run_has_the_interval_of_its_clips_and_several_their_spread(made, tmp_path):
     one = report(made, tmp_path / "r.html", found(["a", "b"], 40, 1))
-    assert "95 % interval that 40 clips" in one
+    assert "95 % interval that 40 scored clips leave open" in one
     assert "over seeds" not in one
     evaluation = found(["a", "b"], 40, 3)
     mixed = replace(evaluation, rows=(evaluation.rows[0], Row("raw-linear", evaluation.rows[1].scores[:1])))

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..training.made import read_made
 from ..view.report import Section, facts_section
+from ..words import plural
 from .evaluate import Evaluation
 from .recipes import to_json
 from .run import Trained
@@ -38,7 +39,7 @@ def origin_section(found: Evaluation, runs: Sequence[Trained], data: Mapping[str
             facts.append((f"seed {run.seed} with", str(part.get("command") or UNKNOWN)))
             facts.append((f"seed {run.seed} on", _where(part)))
         if len(parts) > 3:
-            facts.append((f"seed {run.seed} before", f"{len(parts) - 3} more parts, see its made.json"))
+            facts.append((f"seed {run.seed} before", f"{plural(len(parts) - 3, 'more part')}, see its made.json"))
         if not parts:
             facts.append((f"seed {run.seed}", f"command, machine and time were {UNKNOWN} in {run.folder.name}"))
     if found.fused:
@@ -77,7 +78,7 @@ def _data(data: Mapping[str, Any]) -> str:
     told = [
         str(data.get("name") or ""),
         f"split {split}" if split else "",
-        f"{clips} clips" if clips is not None else "",
+        plural(clips, "clip") if isinstance(clips, int) else "",
         f"checksum {checksum}" if checksum else "",
     ]
     return " · ".join(t for t in told if t) or UNKNOWN
@@ -90,7 +91,7 @@ def _clips(found: Evaluation) -> str:
         if found.part != "test"
         else f"{len(split.validation)} of these validate, {len(split.test)} test"
     )
-    return f"{len(split.train)} train, {scored}, {len(found.classes)} classes"
+    return f"{len(split.train)} train, {scored}, {plural(len(found.classes), 'class')}"
 
 
 def _recipe(recipe: Mapping[str, Any]) -> str:

@@ -27,6 +27,7 @@ from ..view.report import (
     table_section,
     write_report,
 )
+from ..words import plural
 from .evaluate import Evaluation
 from .names import MEANING
 from .origin import origin_section
@@ -90,17 +91,18 @@ def table(found: Evaluation) -> Section:
     split = found.split
     if found.part == "test":
         use = (
-            f"{len(split.train)} training clips, of which {len(split.validation)} choose hyper-parameters where there are any; "
-            f"{len(split.test)} test clips, used once"
+            f"{plural(len(split.train), 'training clip')}, of which {len(split.validation)} choose hyper-parameters where there are any; "
+            f"{plural(len(split.test), 'test clip')}, used once"
         )
     else:
         use = (
-            f"{len(split.train)} clips fit, {len(split.validation)} validation clips choose hyper-parameters and are scored; "
+            f"{plural(len(split.train), 'training clip')} to fit, {plural(len(split.validation), 'validation clip')} to choose "
+            "hyper-parameters and to be scored; "
             "test clips are not touched. These figures are for choosing between recipes, not for reporting"
         )
     several, single = (any((r.spread is None) == alone for r in found.rows) for alone in (False, True))
     whiskers = ["the standard deviation over seeds"] * several
-    whiskers += [f"{'of a single run ' * several}the 95 % interval that {clips} clips leave open"] * single
+    whiskers += [f"{'of a single run ' * several}the 95 % interval that {plural(clips, 'scored clip')} leave open"] * single
     note = f"{use}. Whiskers: {', '.join(whiskers)}."
     if floor is not None:
         rows.append([Gauge("always the commonest class", floor), f"{floor:.1f}", None, None])
@@ -146,7 +148,7 @@ def build_report(
     sections.append(per_class_section("Classes", matrix, found.classes, f"{which}. The hardest first."))
     sections.append(origin_section(found, runs, data, made))
     recipe = runs[0].recipe
-    footer = f"kinema {__version__} · {date.today().isoformat()} · {recipe.method} {recipe.preset} · {len(runs)} run{'s' * (len(runs) > 1)}"
+    footer = f"kinema {__version__} · {date.today().isoformat()} · {recipe.method} {recipe.preset} · {plural(len(runs), 'run')}"
     write_report(path, title, sections, subtitle=found.name, footer=footer)
 
 

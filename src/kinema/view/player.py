@@ -36,7 +36,7 @@ def player(
     data, step, hollow = _pack(skeleton, tracks, fps, mask, units, MAX_VALUES)
     figures = "".join(f"<figure>{_canvas(name)}<figcaption><bdi>{html.escape(name)}</bdi></figcaption></figure>" for name in tracks)
     frames = len(next(iter(tracks.values())))
-    notes = [f"every {step}th frame is shown"] if step > 1 else []
+    notes = [f"one frame in {step} is shown"] if step > 1 else []
     return _markup([data], "tracks", figures, -(-frames // step), frames / fps, notes, hollow)
 
 

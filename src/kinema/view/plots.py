@@ -20,6 +20,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..text import one_line
+from ..words import plural
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -162,7 +163,7 @@ def scatter(points: np.ndarray, labels: Sequence[int], classes: Sequence[str], t
     present = np.flatnonzero(count).tolist()
     chosen = sorted(np.argsort(-count, kind="stable")[: len(COLOURS)].tolist()) if len(present) > MAX_SHOWN else present
     rest = ~np.isin(of, chosen)
-    names = [str(classes[k]) for k in chosen] + [f"{len(present) - len(chosen)} other classes"] * bool(rest.any())
+    names = [str(classes[k]) for k in chosen] + [plural(len(present) - len(chosen), "other class")] * bool(rest.any())
     with _figure(5.4, 3.8 + 0.18 * -(-len(names) // _columns(names))) as (figure, axes):
         size = float(np.clip(4000 / len(xy), 7, 26))
         flat = len(xy) > MAX_VECTOR_POINTS

@@ -21,6 +21,7 @@ from ..errors import UserError
 from ..files import atomic_file
 from ..motion.skeleton import Skeleton
 from ..text import plain
+from ..words import plural
 from . import plots
 from .player import player
 
@@ -169,7 +170,7 @@ def per_class_section(title: str, matrix: np.ndarray, classes: Sequence[str], no
     body = _table(columns, rows[:MAX_ROWS], numbers=(1,))
     if len(rows) > MAX_ROWS:
         more = _table(columns, rows[MAX_ROWS:], numbers=(1,))
-        body += f"<details><summary>{len(rows) - MAX_ROWS} more classes</summary>{more}</details>"
+        body += f"<details><summary>{plural(len(rows) - MAX_ROWS, 'more class')}</summary>{more}</details>"
     return Section(title, body + _note(note), half=not 12 < len(classes) <= MAX_MATRIX)
 
 
