@@ -368,7 +368,6 @@ FILES = (
     "run/e/protocols/*/checkpoints/*/state.json",
     "run/e/protocols/*/checkpoints/*/model.safetensors",
     "part/config.json",
-    "part/log.jsonl",
     "part/checkpoints/*/state.json",
     "part/checkpoints/*/model.safetensors",
     "part/checkpoints/*/optimizer.safetensors",
