@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from toys import stage
 
 from kinema.training import made as made_
 from kinema.training.fit import fit
-from kinema.training.made import MADE, asked, command, commit, made, read_made, recorded
+from kinema.training.made import MADE, asked, command, commit, made, read_made
 
 OPTIONS = {"config": {"preset": "toy"}, "accelerator": "cpu", "quiet": True}
 KEYS = {"command", "kinema", "commit", "torch", "python", "device", "processes", "date", "seconds"}
@@ -42,11 +41,21 @@ def test_what_cannot_be_read_is_nothing(tmp_path, text):
     assert read_made(tmp_path) == []
 
 
-def test_a_part_that_was_cut_off_keeps_its_command(tmp_path):
-    with suppress(RuntimeError), recorded(tmp_path, "cpu"):
-        assert read_made(tmp_path)[0]["seconds"] is None
-        raise RuntimeError
-    assert read_made(tmp_path)[0]["seconds"] >= 0
+def test_a_run_that_is_said_again_adds_nothing(tmp_path):
+    for resume in (False, True):
+        fit([stage()], tmp_path / "r", resume=resume, **OPTIONS)
+    assert len(read_made(tmp_path / "r")) == 1
+
+
+def test_a_part_that_was_killed_is_told_as_far_as_its_checkpoints_go(tmp_path):
+    def killed(end):
+        if end.epoch == 2:
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fit([stage()], tmp_path / "r", on_epoch=killed, **OPTIONS)
+    [part] = read_made(tmp_path / "r")
+    assert part["seconds"] >= 0
 
 
 def test_the_command_is_told_as_it_is_typed_without_the_home_folder(monkeypatch, tmp_path):

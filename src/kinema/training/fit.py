@@ -24,7 +24,7 @@ from ..errors import CheckpointError, UserError
 from . import checkpoint
 from .folder import CONFIG, enter, locked
 from .log import Log, means
-from .made import recorded
+from .made import Record
 from .outcome import EpochEnd, Every, Result
 from .processes import Interrupt, Processes, layout
 from .progress import Bar, Clock
@@ -95,7 +95,6 @@ def fit(
     with ExitStack() as stack:
         processes.on_first(lambda: stack.enter_context(locked(folder)))
         processes.on_first(lambda: enter(folder, whole, resume=resume))
-        processes.on_first(lambda: stack.enter_context(recorded(folder, str(fabric.device), fabric.world_size)))
         start = checkpoint.newest(folder)
         run = _Run(
             fabric=fabric,
@@ -166,6 +165,7 @@ class _Run:
     again: str
     interrupt: Interrupt | None = None
     log: Log | None = None
+    record: Record | None = None
     bar: Bar | None = None
     step: int = 0
     skipped: int = 0
@@ -183,6 +183,7 @@ class _Run:
             self.step, self.skipped, self.consecutive = state.step, state.skipped, state.consecutive
             self.saved, self.saved_step = start.path, state.step
         self.log = self.processes.on_first(lambda: Log(self.folder, self.step, tensorboard=tensorboard))
+        self.record = self.processes.on_first(lambda: Record(self.folder, str(self.fabric.device), self.processes.count))
         if self.log is not None:
             stack.callback(self.log.close)
         self.bar = Bar(sum(s.steps for s in self.stages), self.step, shown=shown)
@@ -337,7 +338,10 @@ class _Run:
                 )
             training = {**optimizer, **{f"source.{n}": t for n, t in tensors.items()}, **log}
             parameters = [n for n, _ in stage.method.named_parameters()] + list(averages)
-            return checkpoint.save(self.folder, state, {**model, **averages}, training, keep=self.keep, parameters=parameters)
+            saved = checkpoint.save(self.folder, state, {**model, **averages}, training, keep=self.keep, parameters=parameters)
+            assert self.record is not None
+            self.record.write()
+            return saved
 
         self.saved = self.processes.on_first(act) or self.folder / "checkpoints" / f"step-{self.step}"
         self.saved_step = self.step

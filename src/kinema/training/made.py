@@ -58,21 +58,24 @@ def made(device: str, processes: int = 1) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def recorded(folder: Path, device: str, processes: int = 1) -> Iterator[None]:
-    """Adds to ``made.json`` how this part of a run is made, and after it how long it took.
+class Record:
+    """What is written down about one part of a run, from now on.
 
-    Raises:
-        UserError: it cannot be written.
+    Args:
+        folder: of the run. device, processes: see `made`.
     """
-    parts, start = read_made(folder), time.perf_counter()
-    part = {**made(device, processes), "seconds": None}
-    write_json(folder / MADE, [*parts, part])
-    try:
-        yield
-    finally:
-        with suppress(OSError, UserError):  # a disk that has become full shall not undo what was trained
-            write_json(folder / MADE, [*parts, {**part, "seconds": round(time.perf_counter() - start, 1)}])
+
+    def __init__(self, folder: Path, device: str, processes: int = 1):
+        self._path, self._before, self._start = folder / MADE, read_made(folder), time.perf_counter()
+        self._part = made(device, processes)
+
+    def write(self) -> None:
+        """Writes ``made.json`` with the seconds until now. Called with each checkpoint, it tells of what is kept and of no more.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        write_json(self._path, [*self._before, {**self._part, "seconds": round(time.perf_counter() - self._start, 1)}])
 
 
 def read_made(folder: Path) -> list[Mapping[str, Any]]:
