@@ -94,11 +94,18 @@ def run_cmd_loss(inputs: Arrays, weights: Arrays, spec: dict) -> Arrays:
 def run_cmd_moco(inputs: Arrays, weights: Arrays, spec: dict) -> Arrays:
     """One whole pre-training step, but for the optimiser: the published code moves the key encoders first, ours after the step before."""
     c = spec["constructor"]
+    _, coordinates, frames, joints, people = inputs["x_q"].shape
+    if c["en_input_size"] != coordinates * joints * people:
+        raise ValueError(f"en_input_size {c['en_input_size']}, but a frame has {coordinates * joints * people} numbers")
     config = CMDConfig(
         NTU25.bone_pairs(),
-        frames=inputs["x_q"].shape[2],
+        coordinates=coordinates,
+        joints=joints,
+        people=people,
+        frames=frames,
         network=GRUConfig(c["en_hidden_size"], c["en_num_layers"]),
         dim=c["dim"],
+        mlp=c["mlp"],
         queue=c["K"],
         momentum=c["m"],
         temperature=c["T"],

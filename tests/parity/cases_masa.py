@@ -66,6 +66,8 @@ def published_view(inputs: Arrays, prefix: str) -> tuple[View, tuple[Motion, Mot
 def run_masa_pretrain(inputs: Arrays, weights: Arrays, spec: dict) -> Arrays:
     """The whole model, evaluating and training: the published code moves the key encoder first, ours after the step before."""
     d = spec["dims"]
+    if d["hidden"] != 3 * d["part_dim_D"]:
+        raise ValueError(f"hidden {d['hidden']}: a frame has three parts of {d['part_dim_D']} each")
     config = MASAConfig(
         network_config(d),
         decoder_depth=d["decoder_blocks"],

@@ -64,6 +64,51 @@ def pretrain_file(folder: Path, seed: int) -> Path:
     return path
 
 
+def contrast_file(folder: Path, mlp: bool) -> Path:
+    """A reference file of CMD's step, without answers."""
+    import torch
+
+    from kinema.motion.skeletons import NTU25
+    from kinema.recognition.cmd import CMD, CMDConfig
+    from kinema.recognition.sequence import GRUConfig
+
+    torch.manual_seed(2)
+    constructor = {
+        "en_input_size": 150, "en_hidden_size": 5, "en_num_layers": 2, "dim": 4, "K": 12, "m": 0.99, "T": 0.1,
+        "teacher_T": 0.05, "student_T": 0.2, "cmd_weight": 0.5, "topk": 6, "mlp": mlp,
+    }  # fmt: skip
+    sizes = {"network": GRUConfig(5, 2), "dim": 4, "mlp": mlp, "queue": 12, "neighbours": 6, "frames": 9}
+    model = CMD(CMDConfig(NTU25.bone_pairs(), **sizes))
+    tensors = {f"weight.{k}": v.numpy() for k, v in model.state_dict().items()}
+    generator = np.random.default_rng(1)
+    tensors |= {f"input.{k}": generator.standard_normal((3, 3, 9, 25, 2)).astype(np.float32) for k in ("x_q", "x_k")}
+    path = folder / "cmd_moco.safetensors"
+    save_file(tensors, path)
+    path.with_suffix(".json").write_text(json.dumps({"constructor": constructor, "seed": 1}))
+    return path
+
+
+@pytest.mark.parametrize("mlp", [True, False])
+def test_both_kinds_of_contrastive_heads_run(tmp_path: Path, mlp: bool) -> None:
+    path = contrast_file(tmp_path, mlp)
+    assert verify.main_with([str(path), "--dump", str(tmp_path / "dump")]) == 0
+    dumped, given = load_file(tmp_path / "dump" / path.name), load_file(path)
+    assert ("output.grad.encoder_q.fc.weight" in dumped) == (not mlp)
+    for side, suffix in (("q", ""), ("k", "_bone")):
+        feature, fc = dumped[f"output.enc.encoder_{side}{suffix}"], f"weight.encoder_{side}{suffix}.fc."
+        assert feature.shape == (3, 4)
+        assert (f"{fc}weight" in given) == (not mlp)
+
+
+def test_an_argument_that_is_not_known_is_no_success(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    path = contrast_file(tmp_path, True)
+    spec = json.loads(path.with_suffix(".json").read_text())
+    spec["constructor"]["bidirectional"] = True
+    path.with_suffix(".json").write_text(json.dumps(spec))
+    assert verify.main_with([str(path)]) == 1
+    assert "arguments that this case does not know: bidirectional" in capsys.readouterr().out
+
+
 def test_other_sizes_without_answers(tmp_path: Path) -> None:
     path = pretrain_file(tmp_path, 5)
     assert verify.main_with([str(path), "--dump", str(tmp_path / "dump")]) == 0

@@ -42,6 +42,26 @@ def test_a_frame_is_joints_then_coordinates_then_people():
     assert all(flat[1, 2, v * 6 + c * 2 + m] == x[1, 2, m, v, c] for m in range(2) for v in range(4) for c in range(3))
 
 
+@pytest.mark.parametrize("network", [GRUConfig(6, 2), TransformerConfig(width=8, depth=1, heads=2, frames=8, joints=20)], ids=str)
+@pytest.mark.parametrize("mlp", [True, False])
+def test_vectors_to_compare_are_those_of_a_naive_head(network, mlp):
+    model, batch = small(network, mlp=mlp).eval(), views(3)
+    carried = model.loss(batch, Step(0)).carry
+    state = model.state_dict()
+    for name, suffix in (("joint", ""), ("motion", "_motion"), ("bone", "_bone")):
+        fc = f"encoder_k{suffix}.fc."
+        x = model.key(name).feature(model.see(batch.second, name))
+        if mlp:
+            x = (x @ state[f"{fc}0.weight"].T + state[f"{fc}0.bias"]).clamp(min=0)
+        last = fc if not mlp else f"{fc}2."
+        x = x @ state[f"{last}weight"].T + state[f"{last}bias"]
+        torch.testing.assert_close(carried[name], x / x.pow(2).sum(1, keepdim=True).sqrt())
+        assert {n.removeprefix(fc) for n in state if n.startswith(fc)} == (
+            {"0.weight", "0.bias", "2.weight", "2.bias"} if mlp else {"weight", "bias"}
+        )
+    assert not any(model.is_encoder_parameter(n) for n in state if ".fc." in n)
+
+
 def test_gradients_reach_the_queries_alone_and_the_loss_changes_no_queue():
     model = small().train()
     before = {k: v.clone() for k, v in model.state_dict().items() if "input_norm" not in k}

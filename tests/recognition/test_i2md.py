@@ -63,6 +63,14 @@ def nearest(similarities, count):
     return sorted(range(len(similarities)), key=lambda slot: -similarities[slot].item())[:count]
 
 
+def headed(head, feature):
+    """What a head makes of a feature `(W,)`, by its parameters' names."""
+    weights = dict(head.named_parameters())
+    if "weight" in weights:
+        return weights["weight"] @ feature + weights["bias"]
+    return weights["2.weight"] @ (weights["0.weight"] @ feature + weights["0.bias"]).clamp(min=0) + weights["2.bias"]
+
+
 def naive_sample(model, first, second):
     c = model.config
     query, key, queue = {}, {}, {}
@@ -70,9 +78,9 @@ def naive_sample(model, first, second):
         q = getattr(model, f"encoder_q{SUFFIX[m]}")
         k = getattr(model, f"encoder_k{SUFFIX[m]}")
         seen, kept = q.feature(see(first[None], m, c.bones))[0], k.feature(see(second[None], m, c.bones))[0]
-        query[m, "instance"], key[m, "instance"] = direction(q.fc(seen)), direction(k.fc(kept)).detach()
-        query[m, "cluster"] = direction(getattr(model, f"cluster_q{SUFFIX[m]}")(seen))
-        key[m, "cluster"] = direction(getattr(model, f"cluster_k{SUFFIX[m]}")(kept)).detach()
+        query[m, "instance"], key[m, "instance"] = direction(headed(q.fc, seen)), direction(headed(k.fc, kept)).detach()
+        query[m, "cluster"] = direction(headed(getattr(model, f"cluster_q{SUFFIX[m]}"), seen))
+        key[m, "cluster"] = direction(headed(getattr(model, f"cluster_k{SUFFIX[m]}"), kept)).detach()
         for level in LEVELS:
             queue[m, level] = list(queue_of(model, m, level).T)
 
@@ -117,6 +125,7 @@ def naive_sample(model, first, second):
         {"frozen": ("motion",), "directions": (("motion", "bone"), ("motion", "joint"), ("bone", "joint")), "between": "both"},
         {"weight": 0.0, "temperature": 0.2, "teacher": 0.1, "student": 0.3},
         {"cluster_weight": 0.0},
+        {"mlp": False, "between": "both"},
     ],
     ids=str,
 )

@@ -237,6 +237,19 @@ def test_cmds_checkpoint_is_imported_and_every_stream_works(tmp_path, monkeypatc
     assert {"queue", "queue_motion", "queue_ptr_bone", "encoder_q.input_norm.running_var"} <= names
 
 
+def test_cmds_checkpoint_with_linear_heads_is_imported_as_such(tmp_path, monkeypatch):
+    sizes = ["model.network.hidden=6", "model.network.layers=2", "model.dim=5", "model.queue=9", "model.neighbours=4"]
+    monkeypatch.setitem(PRESETS["cmd"], "tiny", lambda skeleton: changed(recipe("cmd", "paper-ntu", skeleton), {}, sizes))
+    torch.manual_seed(3)
+    model = build_method(changed(recipe("cmd", "tiny", NTU25), {}, ["model.mlp=false"]))
+    assert {"encoder_q.fc.weight", "encoder_k_motion.fc.bias"} <= model.state_dict().keys()
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "x.pth")
+    import_weights("cmd", "tiny", tmp_path / "x.pth", tmp_path / "run", NTU25)
+    run = open_run(tmp_path / "run")
+    assert not run.recipe.model.mlp
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in run.encoder().state_dict().items())
+
+
 def test_a_method_without_public_code_has_nothing_to_import(tmp_path):
     with pytest.raises(UserError, match="i2md: its authors have published no checkpoint"):
         import_weights("i2md", "paper-ntu", tmp_path / "x.pth", tmp_path / "run", NTU25)

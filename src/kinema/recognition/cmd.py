@@ -45,7 +45,8 @@ class CMDConfig:
         bones: (child, parent) joint indices, for the bone modality.
         coordinates: `C`. joints: `J`. people: `M`, seen together as one vector a frame. frames: `T` the input is resized to.
         network: of each modality; a `TransformerConfig` instead of the GRU is no part of the paper.
-        dim: `D` of queries and keys. queue: `K` keys. momentum: of the key encoders.
+        dim: `D` of queries and keys. mlp: a head is two maps with a ReLU between; False: a single one (the authors' class knows both).
+        queue: `K` keys. momentum: of the key encoders.
         temperature: of InfoNCE. teacher, student: temperatures of the distillation. neighbours: slots that a teacher speaks of.
         directions: (teacher, student) pairs of modalities. weight: of their distillation terms.
         frozen: modalities that do not learn but only teach. They alone are taken over from the run begun from (``--init``).
@@ -58,6 +59,7 @@ class CMDConfig:
     frames: int = 64
     network: GRUConfig | TransformerConfig = field(default_factory=GRUConfig)
     dim: int = 128
+    mlp: bool = True
     queue: int = 16384
     momentum: float = 0.999
     temperature: float = 0.07
@@ -111,7 +113,7 @@ class CMD(Encoder):
         self.width, self.depth = config.network.width, config.network.depth
         self.frames, self.joints = config.frames, config.joints
         for name in MODALITIES:
-            query = sequence_encoder(config.coordinates, config.joints, config.people, config.network, config.dim)
+            query = sequence_encoder(config.coordinates, config.joints, config.people, config.network, config.dim, config.mlp)
             query.requires_grad_(name not in config.frozen)
             key = deepcopy(query).requires_grad_(False)
             self.add_module(f"encoder_q{SUFFIX[name]}", query)

@@ -101,7 +101,7 @@ class I2MD(CMD):
         super().__init__(config)
         self.lessons = config.lessons()
         for name in MODALITIES:
-            query = head(self.width, config.dim).requires_grad_(config.learns_clusters(name))
+            query = head(self.width, config.dim, config.mlp).requires_grad_(config.learns_clusters(name))
             self.add_module(f"cluster_q{SUFFIX[name]}", query)
             self.add_module(f"cluster_k{SUFFIX[name]}", deepcopy(query).requires_grad_(False))
             self.register_buffer(f"queue_cluster{SUFFIX[name]}", unit_columns(config.dim, config.queue))

@@ -21,6 +21,7 @@ from ..errors import CheckpointError, UserError
 from ..files import atomic_folder, write_json
 from ..motion.skeleton import Skeleton
 from ..training.checkpoint import load_model
+from .cmd import CMDConfig
 from .masa import MASAConfig, from_authors
 from .presets import recipe
 from .recipes import build_method, to_json
@@ -84,6 +85,11 @@ def _with_queue(model: MASAConfig, weights: Mapping[str, Tensor]) -> MASAConfig:
     return replace(model, queue=length) if length else model
 
 
+def _with_head(model: CMDConfig, weights: Mapping[str, Tensor]) -> CMDConfig:
+    """With the kind of head that the file has: the authors' class knows both, and names a single map plainly."""
+    return replace(model, mlp="encoder_q.fc.weight" not in weights)
+
+
 def _refuse_bomb(path: Path) -> None:
     """Raises CheckpointError if the archive says that it unpacks to more than `MAX_BYTES`."""
     try:
@@ -111,6 +117,8 @@ def import_weights(method: str, preset: str, path: Path, folder: Path, skeleton:
     if isinstance(chosen.model, MASAConfig):
         weights = from_authors(weights)
         chosen = replace(chosen, model=_with_queue(chosen.model, weights))
+    elif isinstance(chosen.model, CMDConfig):
+        chosen = replace(chosen, model=_with_head(chosen.model, weights))
     if any(k.startswith("head.") for k in weights):
         raise CheckpointError(
             f"{path}: a fine-tuned or probed classifier (it has head.*); import the pre-training checkpoint instead"

@@ -55,9 +55,9 @@ def see(x: Tensor, modality: Modality, bones: Sequence[tuple[int, int]]) -> Tens
     return x if modality == "joint" else motion(x) if modality == "motion" else bone(x, bones)
 
 
-def head(width: int, dim: int) -> nn.Sequential:
-    """From a feature to a vector to compare."""
-    return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, dim))
+def head(width: int, dim: int, mlp: bool = True) -> nn.Module:
+    """From a feature to a vector to compare: two maps with a ReLU between, or (`mlp` False) a single one."""
+    return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, dim)) if mlp else nn.Linear(width, dim)
 
 
 class RecurrentEncoder(nn.Module):
@@ -66,12 +66,12 @@ class RecurrentEncoder(nn.Module):
     Parameter names are CMD's: `input_norm`, `encoder.gru.*`, `fc`.
     """
 
-    def __init__(self, channels: int, network: GRUConfig, dim: int):
+    def __init__(self, channels: int, network: GRUConfig, dim: int, mlp: bool = True):
         super().__init__()
         self.depth = network.layers
         self.input_norm = nn.BatchNorm1d(channels)
         self.encoder = nn.ModuleDict({"gru": TwoStreamGRU(channels, network.hidden, network.layers, network.direction)})
-        self.fc = head(network.width, dim)
+        self.fc = head(network.width, dim, mlp)
 
     @property
     def gru(self) -> TwoStreamGRU:
@@ -111,11 +111,11 @@ class TransformerEncoder(nn.Module):
     A person who is absent (all zero) does not count in the mean. Protocols pool `tokens` instead, as they do for MAMP: absent people count.
     """
 
-    def __init__(self, network: TransformerConfig, dim: int):
+    def __init__(self, network: TransformerConfig, dim: int, mlp: bool = True):
         super().__init__()
         self.encoder = SkeletonTransformer(network)
         self.encoder.initialise()
-        self.fc = head(network.width, dim)
+        self.fc = head(network.width, dim, mlp)
 
     def tokens(self, x: Tensor) -> Tensor:
         """`(B, T, M, J, C)` -> `(B, M, T', J', D)`."""
@@ -136,11 +136,13 @@ class TransformerEncoder(nn.Module):
 Sequential = RecurrentEncoder | TransformerEncoder
 
 
-def sequence_encoder(coordinates: int, joints: int, people: int, network: GRUConfig | TransformerConfig, dim: int) -> Sequential:
+def sequence_encoder(
+    coordinates: int, joints: int, people: int, network: GRUConfig | TransformerConfig, dim: int, mlp: bool
+) -> Sequential:
     """The network that a configuration asks for."""
     if isinstance(network, GRUConfig):
-        return RecurrentEncoder(coordinates * joints * people, network, dim)
-    return TransformerEncoder(network, dim)
+        return RecurrentEncoder(coordinates * joints * people, network, dim, mlp)
+    return TransformerEncoder(network, dim, mlp)
 
 
 def features(networks: Sequence[Sequential], xs: Sequence[Tensor]) -> list[Tensor]:
