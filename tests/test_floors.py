@@ -11,7 +11,7 @@ import kinema
 
 ROOT = Path(kinema.__file__).parent
 FLOORS = {
-    "words": -2, "errors": -1, "text": -1, "files": 0, "schema": 0,
+    "words": -2, "errors": -1, "machine": -1, "text": -1, "files": 0, "schema": 0,
     "nn": 1, "motion": 1,
     "data": 2, "training": 2, "view": 2,
     "recognition": 3, "generation": 3, "segmentation": 3,
@@ -20,7 +20,7 @@ FLOORS = {
     "cli": 6,
     "__main__": 7,
 }  # fmt: skip
-NO_TORCH = {"motion", "view", "words", "errors", "text", "files", "schema"}
+NO_TORCH = {"motion", "view", "words", "errors", "text", "files", "schema", "machine"}
 FILES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
 
 

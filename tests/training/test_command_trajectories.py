@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +17,7 @@ from safetensors.torch import load_file
 from kinema.data.store import Store
 from kinema.motion.clip import Clip
 from kinema.motion.skeletons import KINECT20
+from kinema.training.precision import bf16_pays
 
 STEPS = 6
 COMMON = ("--precision", "32", "--batch-size", "8", "--accelerator", "cpu")
@@ -79,6 +83,29 @@ def test_two_processes_share_batch_statistics_queues_and_momentum(store: Path, t
     for name, tensor in whole.items():
         # sums in another order, and differences are divided by small spreads in batch norm; a wrong row gives differences near 0.1
         torch.testing.assert_close(parts[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limited", [0, 1])
+def test_the_first_process_settles_the_precision_for_all(store: Path, tmp_path: Path, limited: int) -> None:
+    """Two processes as torchrun starts them; one of them may use no instructions for bf16."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    sizes = ("--batch-size", "8", "--accelerator", "cpu", "--precision", "auto", *TINY["mamp"])
+    command = [sys.executable, "-m", "kinema.cli", "train", "mamp", "--data", str(store), "--out", str(tmp_path / "run"), *sizes]
+    started = []
+    for rank in range(2):
+        more = {"RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_PORT": str(port)}
+        less = {"ONEDNN_MAX_CPU_ISA": "AVX2"} if rank == limited else {}
+        environment = {**os.environ, **shared, **more, **less}
+        started.append(subprocess.Popen([*command, "--max-steps", "2"], env=environment, stderr=subprocess.PIPE, text=True))
+    said = [process.communicate(timeout=200)[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0], said
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    expected = "32" if limited == 0 or not bf16_pays("cpu") else "bf16"
+    assert config["fit"]["precision"] == config["recipe"]["precision"] == expected
 
 
 def without_key_bias(name: str, tensor: torch.Tensor) -> torch.Tensor:

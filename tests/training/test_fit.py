@@ -13,7 +13,7 @@ from toys import KINDS, Regression, Table, log, same, stage
 
 from kinema import files
 from kinema.errors import CheckpointError, UserError
-from kinema.training import checkpoint
+from kinema.training import checkpoint, processes
 from kinema.training.fit import Every, fit
 from kinema.training.method import Method, Optimiser, Schedule
 from kinema.training.processes import Layout, layout
@@ -421,7 +421,7 @@ def test_bad_options_teach(tmp_path):
     with pytest.raises(UserError, match="accelerator 'gpu'"):
         run(tmp_path / "b", stage(), accelerator="gpu")
     if not torch.cuda.is_available():
-        with pytest.raises(UserError, match="CUDA"):
+        with pytest.raises(UserError, match="accelerator cuda: this machine has none"):
             run(tmp_path / "c", stage(), accelerator="cuda")
     with pytest.raises(UserError, match="epochs 0"):
         stage(epochs=0)
@@ -484,17 +484,26 @@ def test_methods_without_after_step_are_told_apart():
 def test_layout_follows_the_launcher(monkeypatch):
     for name in ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "SLURM_JOB_NAME", "SLURM_NNODES"):
         monkeypatch.delenv(name, raising=False)
-    assert layout(4) == Layout(4, 1)
+    monkeypatch.setattr(processes, "cores", lambda: 4)
+    assert layout(4, "cpu") == Layout(4, 1)
     with pytest.raises(UserError, match="devices 0"):
-        layout(0)
+        layout(0, "cpu")
+    with pytest.raises(UserError, match="devices 5: this machine has 4 processor cores"):
+        layout(5, "cpu")
+    with pytest.raises(UserError, match="devices 2: mps is one device"):
+        layout(2, "mps")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert layout(2, "cuda") == Layout(2, 1)
+    with pytest.raises(UserError, match="1000 CUDA devices were asked for, 2 are here"):
+        layout(1000, "cuda")
     for name, value in {"SLURM_NTASKS": "16", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"}.items():
         monkeypatch.setenv(name, value)
-    assert layout(1) == Layout(8, 2)
+    assert layout(1, "cpu") == Layout(8, 2)
     monkeypatch.setenv("SLURM_JOB_NAME", "interactive")
-    assert layout(1) == Layout(1, 1)
+    assert layout(1, "cpu") == Layout(1, 1)
     for name, value in {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "6", "LOCAL_WORLD_SIZE": "3"}.items():
         monkeypatch.setenv(name, value)
-    assert layout(1) == Layout(3, 2)
+    assert layout(1, "cpu") == Layout(3, 2)
 
 
 def test_a_parameter_that_is_sometimes_unused(tmp_path):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-import os
 import shutil
 import signal
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 
 from ..errors import FormatError, UserError, unknown
 from ..files import read_json, write_json
+from ..machine import cores
 from ..motion import formats
 from ..motion.clip import Clip
 from ..motion.formats.jobs import Job, JobList
@@ -133,7 +133,7 @@ def build(
         remove_replaced(place)
         missing = [i for i in range(len(parts)) if _finished(work, i) is None]
         resumed = len(jobs) - sum(len(parts[i]) for i in missing)
-        _read_all(parts, missing, work, module.read, workers or _cores(), strict, lambda done: told(noun, done, len(jobs)), resumed)
+        _read_all(parts, missing, work, module.read, workers or cores(), strict, lambda done: told(noun, done, len(jobs)), resumed)
         skipped = [bad for i in range(len(parts)) for bad in _finished(work, i) or []]
         if skipped and strict:
             raise FormatError(*skipped[0])
@@ -171,10 +171,6 @@ def _parts(jobs: Sequence[Job]) -> list[list[Job]]:
         else:
             parts.append([job])
     return parts
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _format(source: Path, known: Dataset | None, format: str | formats.Format | None) -> tuple[str, formats.Format]:

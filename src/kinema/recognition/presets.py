@@ -71,7 +71,7 @@ def paper_pku(skeleton: Skeleton) -> Recipe:
 
 
 def small(skeleton: Skeleton) -> Recipe:
-    """MAMP for a small set on two CPU cores: 128 wide, 6 + 2 blocks, cross-attention decoder, view-aligned clips, bf16."""
+    """MAMP for a small set on two CPU cores: 128 wide, 6 + 2 blocks, cross-attention decoder, view-aligned clips."""
     size = _sized(skeleton, width=128, depth=6, heads=4, frames=32)
     return Recipe(
         preset="small",
@@ -82,17 +82,17 @@ def small(skeleton: Skeleton) -> Recipe:
         batch_size=32,
         epochs=100,
         schedule=Schedule("cosine", warmup=10, final=0.1),
-        precision="bf16",
+        precision="auto",
         pooling="joints",
         probe_views=4,
         supervision=Supervision(
-            epochs=25, batch_size=32, hidden=512, drop_path=0.1, crop=Crop(minimum=12), augment=(Rotate(0.3),), precision="bf16"
+            epochs=25, batch_size=32, hidden=512, drop_path=0.1, crop=Crop(minimum=12), augment=(Rotate(0.3),), precision="auto"
         ),
     )
 
 
 def fast(skeleton: Skeleton) -> Recipe:
-    """The published encoder size with a cheaper decoder: cross-attention over half of the masked queries, present people packed, bf16."""
+    """The published encoder size with a cheaper decoder: cross-attention over half of the masked queries, present people packed."""
     size = _sized(skeleton)
     return Recipe(
         preset="fast",
@@ -100,8 +100,8 @@ def fast(skeleton: Skeleton) -> Recipe:
         model=MAMPConfig(size, decoder="cross", predict_share=0.5, pack=True),
         preparation=Preparation(empty="drop", centre="first", yaw=True, people=2),
         crop=Crop(minimum=64),
-        precision="bf16",
-        supervision=Supervision(augment=(Rotate(0.3),), precision="bf16"),
+        precision="auto",
+        supervision=Supervision(augment=(Rotate(0.3),), precision="auto"),
     )
 
 
@@ -133,7 +133,7 @@ def cmd_paper_pku(skeleton: Skeleton) -> Recipe:
 
 
 def cmd_small(skeleton: Skeleton) -> Recipe:
-    """CMD for a small set on two CPU cores: one layer of 2 x 128, 32 frames, a queue of 256, view-aligned clips, bf16."""
+    """CMD for a small set on two CPU cores: one layer of 2 x 128, 32 frames, a queue of 256, view-aligned clips."""
     size = CMDConfig(
         tuple(skeleton.bone_pairs()),
         joints=len(skeleton),
@@ -155,7 +155,7 @@ def cmd_small(skeleton: Skeleton) -> Recipe:
         epochs=50,
         optimiser=Optimiser("sgd", lr=0.1, weight_decay=1e-4, momentum=0.9),
         schedule=Schedule("cosine", warmup=2, final=0.01),
-        precision="bf16",
+        precision="auto",
         probe_views=4,
         supervision=Supervision(epochs=25, batch_size=32, hidden=512, drop_path=0.0, crop=Crop(minimum=12), augment=(Rotate(0.3),)),
     )
@@ -232,9 +232,9 @@ def masa_small(skeleton: Skeleton) -> Recipe:
         batch_size=32,
         epochs=30,
         most_steps=360,
-        precision="bf16",
+        precision="auto",
         supervision=Supervision(
-            precision="bf16",
+            precision="auto",
             epochs=60,
             batch_size=32,
             optimiser=Optimiser(lr=1e-3, betas=(0.9, 0.999), weight_decay=0.05),

@@ -27,6 +27,7 @@ from ..errors import UserError
 from ..motion.clip import Clip
 from ..motion.skeleton import Skeleton
 from ..training.method import Optimiser, Schedule, Step
+from ..training.precision import Precision, for_inference
 from . import logistic
 from .encoder import Encoder
 from .neighbours import nearest
@@ -91,7 +92,7 @@ class Supervision:
         epochs, batch_size: length. optimiser, schedule: as in `training`.
         layer_decay: rate factor from layer to layer, towards the input. smoothing: of labels. drop_path: highest rate.
         hidden, dropout: of the head; with `hidden` 0 it is one linear map of the averaged tokens, see `heads.PlainHead`.
-        crop, augment: of training clips; a `Window` for MASA. precision: ``32`` or ``bf16``.
+        crop, augment: of training clips; a `Window` for MASA. precision: as in `Recipe`.
     """
 
     epochs: int = 100
@@ -105,17 +106,22 @@ class Supervision:
     dropout: float = 0.3
     crop: Crop | Window = field(default_factory=Crop)
     augment: tuple[Augmentations, ...] = ()
-    precision: Literal["32", "bf16"] = "32"
+    precision: Precision = "32"
+
+    def reopened(self) -> Supervision:
+        """The same where nobody asks for a precision: bf16 may have paid on the machine that the recipe comes from, so ``auto``."""
+        return replace(self, precision="auto") if self.precision == "bf16" else self
 
 
 @contextmanager
-def evaluation_mode(module: torch.nn.Module, precision: str) -> Iterator[None]:
-    """Evaluation mode without gradients, in bf16 where asked; the mode is put back afterwards."""
+def evaluation_mode(module: torch.nn.Module, precision: Precision) -> Iterator[None]:
+    """Evaluation mode without gradients, in bf16 where the recipe allows it and it pays; the mode is put back afterwards."""
     was = module.training
     module.eval()
     device = next(module.parameters()).device.type
+    low = for_inference(precision, device) == "bf16"
     try:
-        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=low):
             yield
     finally:
         module.train(was)
@@ -134,7 +140,7 @@ def features(
     crop: Crop | Window | None = None,
     views: int = 0,
     batch_size: int = 128,
-    precision: str = "32",
+    precision: Precision = "32",
 ) -> np.ndarray:
     """Features `(N, D)` float32 of prepared clips, seen through the evaluation crop.
 

@@ -27,6 +27,7 @@ from ..data.store import Store
 from ..errors import UserError, unknown
 from ..files import atomic_file
 from ..motion.clip import Clip
+from ..training.precision import for_inference
 from . import protocols
 from .encoder import Encoder
 from .recipes import to_json
@@ -215,6 +216,7 @@ def _key(trained: Trained, encoder: Encoder, name: str | None, store: Store) -> 
         "device": next(encoder.parameters()).device.type,
         "weights": protocols.weights_digest(encoder),
         "recipe": to_json(trained.recipe),
+        "precision": for_inference(trained.recipe.precision, next(encoder.parameters()).device),
         "stream": name,
         "store": store.checksum,
         "clips": len(store),

@@ -167,6 +167,21 @@ def steps(folder: Path) -> list[Path]:
     return sorted(found, key=lambda p: int(p.name.removeprefix("step-")), reverse=True)
 
 
+def averaged(path: Path) -> bool:
+    """Whether weights (see `read_weights`) come with an average of them.
+
+    Raises:
+        CheckpointError: nothing there, or not such a file.
+    """
+    return any(name.startswith(AVERAGE) for name in read_weights(path))
+
+
+def held(folder: Path) -> int:
+    """Bytes of the largest file of weights in a run folder; 0 where there is none."""
+    files = [folder / MODEL, *(path / MODEL for path in steps(folder))]
+    return max((path.stat().st_size for path in files if path.is_file()), default=0)
+
+
 def newest(folder: Path, *, below: int | None = None) -> Checkpoint | None:
     """The newest whole checkpoint of a run folder (below stage number `below`), or None where there is none at all.
 
@@ -294,7 +309,7 @@ def load_model(path: Path, module: nn.Module, *, strict: bool = True, prefix: st
     wanted = module.state_dict()
     averages = _averages(given, wanted)
     if average and not averages:
-        raise CheckpointError(f"{path}: holds no averaged weights; train with an ema, or load the plain ones")
+        raise CheckpointError(f"{path}: holds no averaged weights; train with an ema, or take the last ones (--weights last)")
     plain = {n: t for n, t in given.items() if n in wanted or not n.startswith(AVERAGE)}
     source = {n: t for n, t in (plain | averages if average else plain).items() if n.startswith(prefix)}
     return _put(path, source, {n: t for n, t in wanted.items() if n.startswith(prefix)}, module, strict, prefix)

@@ -15,17 +15,19 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch import Tensor
 
-from ..errors import CheckpointError, UserError
+from ..errors import CheckpointError, FormatError, UserError
 from . import checkpoint
-from .folder import CONFIG, enter, locked
+from .device import device_of
+from .folder import CONFIG, enter, kept, locked
 from .log import Log, means
 from .made import Record
 from .outcome import EpochEnd, Every, Result
+from .precision import Precision, Settled, bf16_pays, resolve, verdict
 from .processes import Interrupt, Processes, layout
 from .progress import Bar, Clock
 from .stage import Stage
@@ -39,9 +41,9 @@ def fit(
     stages: Sequence[Stage],
     folder: Path,
     *,
-    config: Mapping[str, Any],
+    config: Mapping[str, Any] | Callable[[Settled], Mapping[str, Any]],
     seed: int = 0,
-    precision: Literal["32", "bf16"] = "32",
+    precision: Precision = "32",
     compile: bool = False,
     accelerator: str = "auto",
     devices: int = 1,
@@ -64,9 +66,11 @@ def fit(
     Args:
         stages: what to train.
         folder: the run folder; made if it is not there.
-        config: JSON-safe, kept in ``config.json`` with what the stages say; a resumed run must have the same.
+        config: JSON-safe, kept in ``config.json`` with what the stages say; a resumed run must have the same, but for a ``precision`` that
+            is ``auto``. Or what gives it for the precision that was settled on.
         seed: of every draw.
-        precision: ``32``, or ``bf16`` for autocast (weights and the total loss stay float32).
+        precision: ``32``, ``bf16`` for autocast (weights and the total loss stay float32), or ``auto``: that of the run that goes on, else
+            what pays on this machine, as the first process finds it.
         compile: run ``torch.compile`` on the method's loss.
         accelerator: ``auto``, ``cpu``, ``cuda`` or ``mps``. devices: processes on this machine.
         checkpoint_every: default each epoch. keep: how many checkpoints stay, besides the last of each finished stage.
@@ -82,19 +86,26 @@ def fit(
         UserError: the folder is in use, holds another run, or cannot be written; a device that is not there; weights to
             start from that do not fit; too many steps whose loss is not finite.
     """
-    if "fit" in config:
-        raise ValueError("the configuration's key 'fit' is the loop's own")
     for name, value in (("keep", keep), ("log_every", log_every), ("number of stages", len(stages))):
         if value < 1:
             raise UserError(f"{name} {value}: expected 1 or more")
-    fabric = _fabric(accelerator, devices, precision)
+    if precision not in get_args(Precision):
+        raise UserError(f"precision {precision!r}: expected one of {', '.join(get_args(Precision))}")
+    fabric = _fabric(accelerator, devices)
     fabric.launch()
     processes = Processes(fabric.global_rank, fabric.world_size, fabric.device)
     folder = Path(folder)
-    whole = {**config, "fit": {"seed": seed, "precision": precision, "stages": [s.describe() for s in stages]}}
+
+    def described(settled: Settled) -> dict[str, Any]:
+        given = config(settled) if callable(config) else config
+        if "fit" in given:
+            raise ValueError("the configuration's key 'fit' is the loop's own")
+        return {**given, "fit": {"seed": seed, "precision": settled, "stages": [s.describe() for s in stages]}}
+
+    settled: Settled = processes.same(lambda: _settled(precision, folder, fabric.device, resume=resume))
     with ExitStack() as stack:
         processes.on_first(lambda: stack.enter_context(locked(folder)))
-        processes.on_first(lambda: enter(folder, whole, resume=resume))
+        whole = processes.same(lambda: enter(folder, described(settled), resume=resume))
         start = checkpoint.newest(folder)
         run = _Run(
             fabric=fabric,
@@ -107,6 +118,7 @@ def fit(
             keep=keep,
             log_every=log_every,
             max_steps=max_steps,
+            precision=settled,
             compile=compile,
             on_epoch=on_epoch,
             again=again,
@@ -116,19 +128,26 @@ def fit(
         return run.all_stages(start)
 
 
-def _fabric(accelerator: str, devices: int, precision: str) -> Fabric:
-    if accelerator not in ("auto", "cpu", "cuda", "mps"):
-        raise UserError(f"accelerator {accelerator!r}: expected auto, cpu, cuda or mps")
-    if precision not in ("32", "bf16"):
-        raise UserError(f"precision {precision!r}: expected 32 or bf16")
-    present = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if accelerator == "auto":  # Fabric's own choice would take any accelerator it knows
-        accelerator = "cuda" if present else "mps" if torch.backends.mps.is_available() else "cpu"
-    cut = layout(devices)
-    if accelerator == "cuda" and present < cut.devices:
-        raise UserError(f"{cut.devices} CUDA devices were asked for, {present} are here; use --accelerator cpu or fewer --devices")
-    if accelerator == "cuda" and precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+def _settled(precision: Precision, folder: Path, device: torch.device, *, resume: bool) -> Settled:
+    """What the run computes in.
+
+    Raises:
+        UserError: bf16 on a GPU that does not know it.
+    """
+    before = kept(folder) if resume and precision == "auto" else None
+    asked: Precision = precision if before is None else before["fit"].get("precision")
+    if asked not in get_args(Precision):
+        raise FormatError(folder / CONFIG, f"fit.precision {asked!r}: expected 32 or bf16")
+    settled = resolve(asked, device)
+    if settled == "bf16" and device.type == "cuda" and not bf16_pays(device):
         raise UserError("this GPU does not know bfloat16; use --precision 32")
+    return settled
+
+
+def _fabric(accelerator: str, devices: int) -> Fabric:
+    """Fabric for the devices. Its own precision stays float32: `Update` sees to that, once the processes have agreed on one."""
+    device = device_of(accelerator)
+    cut = layout(devices, device.type)
     from lightning_fabric import Fabric  # here, because whoever does not train need not wait for it
     from lightning_fabric.strategies.ddp import DDPStrategy
 
@@ -138,11 +157,11 @@ def _fabric(accelerator: str, devices: int, precision: str) -> Fabric:
     # buffers change alike in all processes (`Method.after_step`), so none are sent round
     strategy = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False) if cut.count > 1 else "auto"
     return Fabric(
-        accelerator=accelerator,
+        accelerator=device.type,  # Fabric's own choice would take any accelerator it knows
         devices=cut.devices,
         num_nodes=cut.nodes,
         strategy=strategy,
-        precision="bf16-mixed" if precision == "bf16" else "32-true",
+        precision="32-true",
     )
 
 
@@ -160,6 +179,7 @@ class _Run:
     keep: int
     log_every: int
     max_steps: int | None
+    precision: Settled
     compile: bool
     on_epoch: Callable[[EpochEnd], Mapping[str, float] | None] | None
     again: str
@@ -190,6 +210,8 @@ class _Run:
         stack.callback(self.bar.close)
         if start is not None:
             self.bar.say(f"resuming at step {self.step} (stage {start.state.stage_name})")
+        if shown and self.precision == "bf16" and not (found := verdict(self.fabric.device)).pays:
+            self.bar.say(f"bf16, as asked for; fp32 is likely faster here ({found.why}): --precision auto would have taken it")
 
     def all_stages(self, start: checkpoint.Checkpoint | None) -> Result:
         """Runs what is left."""
@@ -218,7 +240,7 @@ class _Run:
         if stopped:
             why = "interrupted" if interrupted else "stopped as asked"
             self.bar.say(f"{why} after step {self.step}; {self.saved} is saved: {self.again} goes on from there")
-        return Result(self.folder, self.saved, self.step, finished, interrupted, self.skipped, self.loss)
+        return Result(self.folder, self.saved, self.step, finished, interrupted, self.skipped, self.loss, self.precision)
 
     def _stage(self, number: int, stage: Stage, start: checkpoint.Checkpoint | None, first: int) -> bool:
         """Runs a stage from its start or from a checkpoint; True if it was stopped before its end."""
@@ -227,7 +249,7 @@ class _Run:
             stage.source.load_state_dict({**start.state.source, **start.under("source.")})
         elif stage.init_from is not None:
             checkpoint.load_model(stage.init_from, stage.method, prefix=stage.init_prefix)
-        options = {"seed": stage_seed(self.seed, number), "compile": self.compile}
+        options = {"seed": stage_seed(self.seed, number), "compile": self.compile, "bf16": self.precision == "bf16"}
         with updating(self.fabric, self.processes, stage, **options) as update:
             update.skipped, update.consecutive = self.skipped, self.consecutive
             if start is not None:

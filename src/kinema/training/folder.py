@@ -15,6 +15,8 @@ from ..files import read_json, remove_stale, write_json
 from ..schema import shown
 
 CONFIG, LOG, CHECKPOINTS = "config.json", "log.jsonl", "checkpoints"
+OPEN = "auto"
+"""The precision of who leaves it to the machine."""
 
 
 @contextmanager
@@ -48,33 +50,55 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def enter(folder: Path, config: Mapping[str, Any], *, resume: bool) -> None:
+def kept(folder: Path) -> dict[str, Any] | None:
+    """The configuration of the run in `folder`; None where there is none.
+
+    Raises:
+        FormatError: it is not one.
+    """
+    path = folder / CONFIG
+    if not path.exists():
+        return None
+    try:
+        found = read_json(path)
+    except FormatError as error:
+        raise FormatError(path, f"{error.problem}; start again in another folder") from error
+    if not isinstance(found, dict) or not isinstance(found.get("fit"), dict):
+        raise FormatError(path, "not the configuration of a run that was trained; choose another folder")
+    return found
+
+
+def enter(folder: Path, config: Mapping[str, Any], *, resume: bool) -> dict[str, Any]:
     """Checks that the run may begin (or go on, with `resume`) in `folder`, and writes its configuration there.
+
+    Returns:
+        The configuration of the run. One that goes on keeps its own, which may be older: what the new one leaves open stays.
 
     Raises:
         UserError: a run is there and `resume` was not asked for, or the run there has another configuration.
     """
-    path = folder / CONFIG
     if not resume:
         if any((folder / name).exists() for name in (CONFIG, LOG, CHECKPOINTS)):
             raise UserError(f"{folder}: a run is already here; pass --resume to go on with it, or choose another folder")
-    elif path.exists():
-        try:
-            before = read_json(path)
-        except FormatError as error:
-            raise FormatError(path, f"{error.problem}; start again in another folder") from error
+    elif (before := kept(folder)) is not None:
         changed = differences(before, json.loads(json.dumps(config)))
         if changed:
             shown = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
             raise UserError(f"{folder}: the run here has another configuration: {shown}; use the same one or another folder")
-        return
+        return before
     elif (folder / CHECKPOINTS).exists():
         raise UserError(f"{folder}: checkpoints without {CONFIG}: not a run that can be resumed; choose another folder")
-    write_json(path, dict(config))
+    write_json(folder / CONFIG, dict(config))
+    return dict(config)
 
 
 def differences(before: Any, after: Any, name: str = "") -> list[str]:
-    """Dotted names of the leaves in which two JSON values differ, with both values."""
+    """Dotted names of the leaves in which two JSON values differ, with both values.
+
+    A precision that is ``auto`` afterwards is left open, so it agrees with any.
+    """
+    if after == OPEN and name.rpartition(".")[2] == "precision":
+        return []
     if isinstance(before, dict) and isinstance(after, dict):
         absent = "(absent)"
         keys = [*before, *(k for k in after if k not in before)]

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import UserError
 from . import optim
 from .method import Method
+from .precision import Settled
 from .stage import Stage
 
 
@@ -78,7 +79,7 @@ class Result:
         folder: of the run. checkpoint: the newest one. step: optimiser steps done over all stages.
         finished: every stage is complete. interrupted: a signal stopped it.
         skipped: steps skipped because the loss or its gradient was not finite.
-        loss: the last mean loss that was logged by this call.
+        loss: the last mean loss that was logged by this call. precision: what was computed in.
     """
 
     folder: Path
@@ -88,3 +89,4 @@ class Result:
     interrupted: bool
     skipped: int
     loss: float | None = None
+    precision: Settled = "32"

@@ -16,6 +16,7 @@ from torch import Tensor, distributed
 from torch.utils import _pytree as pytree
 
 from ..errors import UserError
+from ..machine import cores
 
 T = TypeVar("T")
 
@@ -33,12 +34,29 @@ class Layout:
         return self.devices * self.nodes
 
 
-def layout(devices: int) -> Layout:
-    """The processes that torchrun or Slurm started, else `devices` on this machine.
+def layout(devices: int, kind: str) -> Layout:
+    """The processes that torchrun or Slurm started, else `devices` on this machine, of a kind: ``cpu``, ``cuda`` or ``mps``.
 
     Raises:
-        UserError: fewer than one device.
+        UserError: fewer than one device, or more than there are (on a CPU, unless others started them: than cores).
     """
+    started = _started()
+    if started is None and devices < 1:
+        raise UserError(f"devices {devices}: expected 1 or more")
+    found = started or Layout(devices, 1)
+    if kind == "cuda" and found.devices > torch.cuda.device_count():
+        raise UserError(
+            f"{found.devices} CUDA devices were asked for, {torch.cuda.device_count()} are here; use --accelerator cpu or fewer --devices"
+        )
+    if kind == "mps" and found.devices > 1:
+        raise UserError(f"devices {found.devices}: mps is one device; leave --devices out")
+    if kind == "cpu" and started is None and devices > cores():
+        raise UserError(f"devices {devices}: this machine has {cores()} processor cores, and each process wants one; use fewer")
+    return found
+
+
+def _started() -> Layout | None:
+    """What torchrun or Slurm started."""
     environment = os.environ
     if "TORCHELASTIC_RUN_ID" in environment:
         local = int(environment["LOCAL_WORLD_SIZE"])
@@ -47,9 +65,7 @@ def layout(devices: int) -> Layout:
         tasks, nodes = int(environment["SLURM_NTASKS"]), int(environment.get("SLURM_NNODES", "1"))
         if tasks > 1:
             return Layout(tasks // nodes, nodes)
-    if devices < 1:
-        raise UserError(f"devices {devices}: expected 1 or more")
-    return Layout(devices, 1)
+    return None
 
 
 class Processes:
@@ -83,6 +99,13 @@ class Processes:
             if told[0] is not None:
                 raise problem or UserError(told[0])
         return result
+
+    def same(self, action: Callable[[], T]) -> T:
+        """What `action` gives in the first process, in all of them; it has to survive a pickle."""
+        told: list[Any] = [self.on_first(action)]
+        if self.count > 1:
+            distributed.broadcast_object_list(told, src=0, group=self._host)
+        return told[0]
 
     def any_flag(self, *flags: bool) -> list[bool]:
         """For each flag: did any process raise it?"""

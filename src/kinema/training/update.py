@@ -102,11 +102,12 @@ class Update:
         stage: Stage,
         *,
         seed: int,
+        bf16: bool = False,
         compile: bool = False,
         deferred: bool | None = None,
     ):
         self.stage, self.skipped, self.consecutive = stage, 0, 0
-        self._fabric, self._processes, self._seed = fabric, processes, seed
+        self._fabric, self._processes, self._seed, self._bf16 = fabric, processes, seed, bf16
         self._shards = processes.count * stage.accumulate
         if stage.source.batch_size % self._shards:
             raise UserError(
@@ -187,7 +188,9 @@ class Update:
             stage.method.train()
         self._part.inputs = (batch, step)
         with self._fabric.no_backward_sync(self._wrapped, enabled=part + 1 < stage.accumulate):
-            self._fabric.backward(self._wrapped() / stage.accumulate)
+            with torch.autocast(self._processes.device.type, torch.bfloat16, enabled=self._bf16):
+                total = self._wrapped()
+            self._fabric.backward(total / stage.accumulate)
         losses = self._part.losses
         assert losses is not None
         self._part.inputs = self._part.losses = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import shutil
@@ -13,6 +14,7 @@ import torch
 from .. import __version__
 from ..errors import UserError
 from ..text import say
+from ..training.precision import verdict
 from .common import say_table
 
 PAPERS = (
@@ -48,6 +50,8 @@ NEEDED = (
     "cattrs",
 )
 
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
 
 def papers() -> None:
     """Prints the table."""
@@ -82,8 +86,12 @@ def doctor() -> None:
         row(f"GPU {i}", f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB")
     if not torch.cuda.device_count():
         row("GPU", "none that torch can use")
-    for dtype in (torch.float32, torch.bfloat16):
-        row(f"matrix products, {str(dtype).removeprefix('torch.')}, CPU", f"{matrix_rate(dtype):.0f} GFLOP/s")
+    for kind in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        where = {"cpu": "CPU", "cuda": "GPU"}[kind]
+        speeds = [f"{name} {_readable(matrix_rate(dtype, kind))}" for name, dtype in TYPES.items()]
+        row(f"matrix products, {where}", ", ".join(speeds))
+        found = verdict(kind)
+        row(f"precision by default, {where}", f"{'bf16' if found.pays else 'fp32'}: {found.why}")
     say_table(("what", "here"), rows)
     if missing:
         raise UserError(f"missing: {', '.join(missing)}; run `pip install kinema` again in this environment")
@@ -97,13 +105,34 @@ def _mediapipe() -> str:
         return "not installed; to find poses in videos (kinema pose, kinema recognize): docs/pose.md"
 
 
-def matrix_rate(dtype: torch.dtype, size: int = 1024, seconds: float = 0.3) -> float:
-    """GFLOP/s of square matrix products on the CPU, the best of those that fit in `seconds`."""
-    a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
-    torch.matmul(a, b)
-    best, end = float("inf"), time.perf_counter() + seconds
+def _readable(rate: float) -> str:
+    """GFLOP/s to three digits, in a unit that suits."""
+    for unit in ("GFLOP/s", "TFLOP/s"):
+        if rate < 1000 or unit == "TFLOP/s":
+            break
+        rate /= 1000
+    return f"{rate:.{max(0, 2 - math.floor(math.log10(max(rate, 0.01))))}f} {unit}"
+
+
+def matrix_rate(dtype: torch.dtype, kind: str = "cpu", seconds: float = 0.3) -> float:
+    """GFLOP/s of square matrix products on a kind of device, the best of those that fit in `seconds`."""
+    size, best = 0, math.inf
+    for size in (128, 256, 512, 1024) if kind == "cpu" else (1024, 2048, 4096):
+        best = min(_product(size, dtype, kind) for _ in range(3))
+        if best > seconds / 6:  # one of the next size would take eight times as long
+            break
+    end = time.perf_counter() + seconds
     while time.perf_counter() < end:
-        start = time.perf_counter()
-        torch.matmul(a, b)
-        best = min(best, time.perf_counter() - start)
+        best = min(best, _product(size, dtype, kind))
     return 2 * size**3 / best / 1e9
+
+
+def _product(size: int, dtype: torch.dtype, kind: str) -> float:
+    """Seconds of one square matrix product."""
+    a, b = (torch.ones(size, size, dtype=dtype, device=kind) for _ in range(2))
+    wait = torch.cuda.synchronize if kind == "cuda" else lambda: None
+    wait()
+    start = time.perf_counter()
+    torch.matmul(a, b)
+    wait()
+    return time.perf_counter() - start

@@ -12,6 +12,7 @@ from ..data.stage import signs1, stage1
 from ..data.stage.world import WORLDS
 from ..data.store import Store
 from ..errors import UserError, unknown
+from ..machine import cores
 from ..motion.skeletons import skeleton_of
 from ..text import say
 from ..words import plural
@@ -58,8 +59,8 @@ def build_store(
     Raises:
         UserError: see `data.build.build`.
     """
-    if workers is not None and workers < 1:
-        raise UserError(f"--workers {workers}: expected 1 or more")
+    if workers is not None and not 1 <= workers <= cores():
+        raise UserError(f"--workers {workers}: expected 1 to {cores()}, the processor cores of this machine")
     out = out or Path("stores") / (dataset or source.resolve().stem)
     check_writable(out)
     bones = None if skeleton is None else skeleton_of(skeleton)
