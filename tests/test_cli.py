@@ -27,10 +27,21 @@ VERBS = {
         *("--accelerator", "--batch-size", "--checkpoint-minutes", "--compile", "--data", "--devices", "--epochs", "--init"),
         *("--lr", "--max-steps", "--out", "--precision", "--preset", "--resume", "--seed", "--set", "--split", "--tensorboard"),
     ],
-    "finetune": ["--accelerator", "--data", "--epochs", "--frozen", "--out", "--scratch", "--seed", "--set", "--split"],
-    "evaluate": ["--accelerator", "--data", "--epochs", "--fuse", "--out", "--part", "--protocols", "--split"],
-    "embed": ["--accelerator", "--out"],
-    "retrieve": ["--accelerator", "--clip", "--data", "--json", "--out", "--run", "--stream", "--top"],
+    "finetune": [
+        "--accelerator",
+        "--data",
+        "--epochs",
+        "--frozen",
+        "--out",
+        "--scratch",
+        "--seed",
+        "--set",
+        "--split",
+        "--weights",
+    ],
+    "evaluate": ["--accelerator", "--data", "--epochs", "--fuse", "--out", "--part", "--protocols", "--split", "--weights"],
+    "embed": ["--accelerator", "--out", "--weights"],
+    "retrieve": ["--accelerator", "--clip", "--data", "--json", "--out", "--run", "--stream", "--top", "--weights"],
     "recognize": [
         *(
             "--accelerator",
@@ -157,7 +168,7 @@ def test_the_installed_command(tmp_path):
         ("retrieve x --data y --run z --top 0", "--top 0: expected 1 or more"),
         ("retrieve x --data y --run z", "z: no run here"),
         ("data build x --out y --index t.csv", "x: no such file or folder"),
-        ("data build x --out y --workers 0", "--workers 0: expected 1 or more"),
+        ("data build x --out y --workers 0", "--workers 0: expected 1 to "),
         ("data build x --out y --dataset nwucla", "unknown data set 'nwucla': did you mean nw-ucla"),
         ("data build x --out y", "x: no such file or folder"),
         ("data stage stage-2 --out y", "unknown world of the stage 'stage-2': did you mean stage-1"),
@@ -218,7 +229,7 @@ def test_doctor_finds_mediapipe_or_says_what_it_is_for(good, monkeypatch, versio
         return version
 
     monkeypatch.setattr(metadata, "version", found)
-    monkeypatch.setattr(about, "matrix_rate", lambda dtype: 1.0)
+    monkeypatch.setattr(about, "matrix_rate", lambda dtype, kind: 1.0)
     said = good("doctor")
     assert "mediapipe" in said
     assert ("not installed" in said, "docs/pose.md" in said) == ((True, True) if version is None else (False, False))

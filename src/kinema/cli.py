@@ -44,7 +44,7 @@ def data_build(
         format: format of the files, if it is no known data set; default: guessed.
         index: your own data: a CSV with the columns file and label (and subject, view, split, fps, start, end, caption if you have them).
         skeleton: your own data: a JSON with joints and parents, or the name of a known skeleton.
-        workers: processes; default: one a core.
+        workers: processes, at most and by default one a core.
         strict: stop at the first bad file instead of skipping it.
         overwrite: replace the store that is there.
     """
@@ -134,7 +134,7 @@ def train(
     epochs: float | None = None,
     batch_size: int | None = None,
     lr: float | None = None,
-    precision: Literal["32", "bf16"] | None = None,
+    precision: Literal["auto", "32", "bf16"] | None = None,
     compile: bool = False,
     init: Path | None = None,
     accelerator: Device = "auto",
@@ -158,12 +158,12 @@ def train(
         epochs: instead of the preset's, and of its most steps.
         batch_size: instead of the preset's.
         lr: learning rate instead of the preset's.
-        precision: 32 or bf16, instead of the preset's.
+        precision: instead of the preset's: 32, bf16, or auto, which is bf16 where this machine gains by it.
         compile: use torch.compile.
-        init: begin from the weights of this run (or .safetensors file) of the same network, not from random ones; with model.frozen,
-            only what is frozen.
+        init: begin from the weights of this run (or .safetensors file) of the same network, not from random ones, and from averaged ones
+            where it has some; with model.frozen, only what is frozen.
         accelerator: where to run.
-        devices: processes; torchrun and Slurm set their own.
+        devices: processes, at most as many as there are GPUs or, on a CPU, cores; torchrun and Slurm set their own.
         max_steps: stop after so many steps, as an interruption would.
         checkpoint_minutes: write a checkpoint this often, besides each epoch.
         resume: go on in a run folder.
@@ -190,6 +190,7 @@ def finetune(
     frozen: bool = False,
     scratch: bool = False,
     set: Annotated[tuple[str, ...], UseAppendAction] = (),
+    weights: Literal["average", "last"] = "average",
     accelerator: Device = "auto",
 ) -> None:
     """Train a classifier on a pre-trained encoder and keep it, for `kinema recognize`. Said again, it goes on where it stopped.
@@ -205,11 +206,12 @@ def finetune(
         frozen: leave the encoder as it is and train the head alone.
         scratch: begin from random weights.
         set: a value of the recipe's supervision, for instance --set supervision.optimiser.lr=0.001; may be repeated.
+        weights: of a run that was trained with an ema: its averaged ones, or those of its last step.
         accelerator: where to run.
     """
     from .verbs import finetune as finetune_verb
 
-    finetune_verb.finetune(run, data, out, split, seed, epochs, frozen, scratch, set, accelerator)
+    finetune_verb.finetune(run, data, out, split, seed, epochs, frozen, scratch, set, weights, accelerator)
 
 
 @verb("evaluate")
@@ -222,6 +224,7 @@ def evaluate(
     part: Literal["test", "validation"] = "test",
     fuse: tuple[Path, ...] = (),
     epochs: int | None = None,
+    weights: Literal["average", "last"] = "average",
     accelerator: Device = "auto",
 ) -> None:
     """Measure trained encoders by the field's protocols; write metrics.json and report.html.
@@ -238,26 +241,34 @@ def evaluate(
             between recipes.
         fuse: runs of another method, one for each run, in the same order and with the same seeds: adds linear-fused.
         epochs: of every trained classifier, instead of the recipe's.
+        weights: of a run that was trained with an ema: its averaged ones, or those of its last step.
         accelerator: where to run.
     """
     from .verbs import evaluate as evaluate_verb
 
-    evaluate_verb.evaluate(runs, data, split, out, protocols, part, fuse, epochs, accelerator)
+    evaluate_verb.evaluate(runs, data, split, out, protocols, part, fuse, epochs, weights, accelerator)
 
 
 @verb("embed")
-def embed(run: Positional[Path], source: Positional[Path], out: Path, accelerator: Device = "auto") -> None:
+def embed(
+    run: Positional[Path],
+    source: Positional[Path],
+    out: Path,
+    weights: Literal["average", "last"] = "average",
+    accelerator: Device = "auto",
+) -> None:
     """Write features of motion files, or of a store, to an .npz: features (N, D), names, labels.
 
     Args:
         run: a run folder.
         source: a store, or a motion file, folder or zip of any known format.
         out: the .npz to make.
+        weights: of a run that was trained with an ema: its averaged ones, or those of its last step.
         accelerator: where to run.
     """
     from .verbs import evaluate as evaluate_verb
 
-    evaluate_verb.embed(run, source, out, accelerator)
+    evaluate_verb.embed(run, source, out, weights, accelerator)
 
 
 @verb("retrieve")
@@ -270,6 +281,7 @@ def retrieve(
     stream: str | None = None,
     out: Path = Path("retrieved.png"),
     json: bool = False,
+    weights: Literal["average", "last"] = "average",
     accelerator: Device = "auto",
 ) -> None:
     """Find the motions of a store that are most like a given one, by a trained encoder; print them and draw them.
@@ -286,11 +298,12 @@ def retrieve(
         stream: of a run that has several: joint, motion, bone, or all (their mean); default: all that it has.
         out: draw to this .png, or to an .html in which they move.
         json: print JSON instead of a table.
+        weights: of a run that was trained with an ema: its averaged ones, or those of its last step.
         accelerator: where to run.
     """
     from .verbs import retrieve as retrieve_verb
 
-    retrieve_verb.retrieve(file, data, run, clip, top, stream, out, json, accelerator)
+    retrieve_verb.retrieve(file, data, run, clip, top, stream, out, json, weights, accelerator)
 
 
 @verb("recognize")

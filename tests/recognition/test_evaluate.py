@@ -50,7 +50,7 @@ def test_nothing_to_measure_is_told(made, tmp_path):
 
 @pytest.mark.parametrize("protocol", ["linear", "knn"])
 def test_features_that_are_not_finite_are_told_with_their_run(made, tmp_path, monkeypatch, protocol):
-    def diverged(folder, model):
+    def diverged(folder, model, **options):
         for weights in model.parameters():
             weights.data.fill_(float("nan"))
 

@@ -98,14 +98,14 @@ def test_it_starts_with_the_loss_of_the_residual_network(decoder):
     [
         (
             "dynamix-4",
-            "residual 'dynamix-4': expected prenorm, postnorm, or hyper-connections; kind 'dynamix': expected one of static",
+            "residual=dynamix-4: expected prenorm, postnorm, or hyper-connections; kind 'dynamix': expected one of static",
         ),
         ("dynamic-0", "n 0: expected a whole number of streams"),
         ("manifold-1", "n 1: a manifold-constrained connection"),
-        ('{"streams": 2}', "unknown: streams"),
-        ('{"n": 2.5}', r"2\.5: expected a whole number"),
+        ('{"streams": 2}', "unknown value 'streams': known: n, kind, "),
+        ('{"n": 2.5}', r"residual\.n 2\.5: expected a whole number"),
         ('{"kind": "dynamik"}', "dynamik"),
-        ("3", "residual 3: expected prenorm"),
+        ("3", "residual=3: expected prenorm"),
     ],
 )
 def test_wrong_names_are_told(name, said):

@@ -27,7 +27,10 @@ class Crop:
 
     def __post_init__(self) -> None:
         if not (0 <= self.low <= self.high <= 1 and 0 < self.evaluation <= 1 and self.minimum >= 1):
-            raise UserError(f"{self}: expected 0 <= low <= high <= 1, 0 < evaluation <= 1 and minimum >= 1")
+            raise UserError(
+                f"low {self.low}, high {self.high}, minimum {self.minimum}, evaluation {self.evaluation}: "
+                "expected 0 <= low <= high <= 1, minimum >= 1 and 0 < evaluation <= 1"
+            )
 
     def length(self, frames: Tensor, share: Tensor) -> Tensor:
         """`(B,)` int64 length of the piece for the drawn share p of clips of `frames` `(B,)`."""
@@ -66,7 +69,7 @@ class Window:
 
     def __post_init__(self) -> None:
         if self.frames < 1:
-            raise UserError(f"{self}: expected frames of 1 or more")
+            raise UserError(f"frames {self.frames}: expected 1 or more")
 
     def places(self, lengths: Tensor, longest: int, step: Draws | None, purpose: str = "window") -> tuple[Tensor, Tensor]:
         """Frames `(B, longest)` int64 of clips of `lengths` `(B,)`, and `(B, longest)` bool: False is padding.

@@ -43,9 +43,9 @@ class Preparation:
 
     def __post_init__(self) -> None:
         if self.people < 1 or (self.longest is not None and self.longest < 1):
-            raise UserError(f"preparation: people {self.people} and longest {self.longest} must be at least 1")
+            raise UserError(f"people {self.people}, longest {self.longest}: expected 1 or more")
         if self.absent == "copy" and self.people != 2:
-            raise UserError("preparation: absent='copy' is defined for people=2")
+            raise UserError(f"absent copy: it copies the first of two people; set people to 2, not {self.people}")
 
 
 def prepare(clip: Clip, preparation: Preparation) -> Clip:

@@ -22,9 +22,10 @@ from ..motion.skeleton import Skeleton
 from ..motion.skeletons import root_joint
 from ..schema import Table
 from ..text import one_line
-from ..training.checkpoint import load_model, read_weights
+from ..training.checkpoint import held, load_model, read_weights
 from ..training.fit import fit
 from ..training.stage import Stage
+from . import limits
 from .encoder import Encoder
 from .heads import Classifier, HeadConfig
 from .masa_prepare import SignPreparation, check_signer, shows_limbs
@@ -80,8 +81,10 @@ def train_classifier(
     rows: np.ndarray | None = None,
     frozen: bool = False,
     quiet: bool = True,
-) -> Classifier:
+) -> tuple[Classifier, Supervision]:
     """Trains `encoder` with a head on the training rows, and keeps the last epoch.
+
+    Returns it and how it was trained: `how` with the precision that was settled on; a classifier that was begun before keeps its own.
 
     `frozen` leaves the encoder untouched, without label smoothing; otherwise everything is trained, in place.
     `folder` becomes a run folder of its own, so that a long fine-tuning resumes like any training, and `open_recogniser` opens it.
@@ -92,6 +95,7 @@ def train_classifier(
     Raises:
         UserError: a single training clip; `folder` holds another run. KeyboardInterrupt: stopped; the same call goes on.
     """
+    recipe = replace(trained.recipe, supervision=how)  # which refuses numbers out of range
     rows = task.split.train if rows is None else rows
     if len(rows) < 2:
         raise UserError(f"{protocol}: {len(rows)} training clip; batch normalisation needs 2 or more")
@@ -104,11 +108,13 @@ def train_classifier(
     # as they were read: clips to recognise come so, while a preparation leaves out frames
     seconds = [clip.frames / clip.fps for clip in clips] if task.seconds is None else task.seconds[rows]
     units = None if task.units is None else np.unique(task.units[rows]).tolist()
+    rows_at_once, size = min(how.batch_size, len(rows)), recipe.size
+    limits.check_batch(rows_at_once, encoder.frames, clips[0].people, size.joints, size.coordinates)
     source = ResidentClips(
         clips,
         frames=encoder.frames,
         people=clips[0].people,
-        batch_size=min(how.batch_size, len(rows)),
+        batch_size=rows_at_once,
         crop=how.crop,
         augment=how.augment,
         seed=seed,
@@ -116,11 +122,8 @@ def train_classifier(
         labels=task.labels[rows].tolist(),
         confidence=encoder.confidence,
     )
-    config = {
-        "kinema": __version__,
-        "room": "recognition",
-        "kind": CLASSIFIER,
-        "recipe": to_json(replace(trained.recipe, supervision=how)),
+    first = {"kinema": __version__, "room": "recognition", "kind": CLASSIFIER}
+    others = {
         "skeleton": (task.skeleton or clips[0].skeleton).to_json(),
         "classes": list(task.classes),
         "head": asdict(head),
@@ -138,7 +141,11 @@ def train_classifier(
         [Stage(protocol, model, source, how.epochs, how.optimiser, how.schedule)],
         folder,
         seed=seed,
-        config=config,
+        config=lambda settled: {
+            **first,
+            "recipe": to_json(replace(recipe, supervision=replace(how, precision=settled))),
+            **others,
+        },
         precision=how.precision,
         accelerator=device.type,  # the encoder's own: `auto` would move the model away from its clips
         resume=True,
@@ -148,7 +155,7 @@ def train_classifier(
     )
     if result.interrupted:
         raise KeyboardInterrupt
-    return model
+    return model, replace(how, precision=result.precision)
 
 
 def score_classifier(protocol: str, model: Classifier, task: Task, how: Supervision, **details: Any) -> Score:
@@ -294,10 +301,15 @@ def open_recogniser(folder: Path, device: str = "cpu") -> Recogniser:
         _CONFIG.check(config, path)
         head = HeadConfig(**_HEAD.check(config["head"], f"{path}: head"))
         classes, units = config["classes"], config.get("units")
+        limits.check(head, "head.")
         if units == [] or head.classes != len(classes) or (head.kind == "mlp" and not head.hidden):
             raise FormatError(path, f"{head} for {len(classes)} classes, units {units}")
     except FormatError as error:
         raise FormatError(error.origin, f"damaged: {error.problem}; train it again") from error
+    except UserError as error:  # out of range
+        raise FormatError(path, f"damaged: {error}; train it again") from error
+    # of an encoder of several networks one is kept
+    limits.check_held(limits.numbers(recipe.model) // 8 + head.numbers, held(folder), folder)
     encoder = build_method(recipe).alone()
     with torch.device("meta"):  # takes no memory, however large the file says that it is
         shapes = {f"head.{name}": tensor.shape for name, tensor in head.build().state_dict().items()}

@@ -24,7 +24,7 @@ from .fusion import fused_probe
 from .names import ALL, FIRST, FUSED, MEANING, MEASURES, PROTOCOLS, Measure, Weights, check_names, chosen
 from .protocols import Decisions, Score, Task, linear_decisions, linear_score, mean_decisions
 from .published import PUBLISHED_LINEAR, lasting
-from .recipes import METHODS
+from .recipes import METHODS, Recipe
 from .run import Trained, check_fits
 
 Part = Literal["test", "validation"]
@@ -72,6 +72,7 @@ class Evaluation:
         split: rows of the store; where `part` is ``validation``, those that fitted are `train` and those that were scored are `test`.
         rows: one a protocol. features: `(N, D)` of the first run, for pictures. truth: `(N,)` of the clips that were scored.
         runs: their folders. fused: folders of the runs they were fused with.
+        weights: of the runs: of their last step, or averaged over their steps.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Evaluation:
     runs: tuple[str, ...]
     part: Part = "test"
     fused: tuple[str, ...] = ()
+    weights: Literal["average", "last"] = "last"
 
     def row(self, protocol: str) -> Row | None:
         """The row of a protocol, if it was run."""
@@ -95,6 +97,7 @@ class Evaluation:
             "task": self.name,
             "part": self.part,
             "unit": f"percent of {self.part} clips",
+            "weights": self.weights,
             "clips": {
                 "train": len(self.split.train),
                 "validation": len(self.split.validation),
@@ -220,7 +223,8 @@ def evaluate(
                 ours, theirs = cache.decisions(trained, "trained", ALL), other.decisions(fuse[number], "trained", ALL)
                 score = fused_probe(ours, theirs, task.labels, task.split)
             else:
-                place = Path(folder) / f"{name}-{'' if part == 'test' else f'{part}-'}seed{trained.seed}"
+                kind = ("" if part == "test" else f"{part}-") + ("last-" if trained.last else "")
+                place = Path(folder) / f"{name}-{kind}seed{trained.seed}"
                 score = _measure(name, MEASURES[name], trained, cache, place, epochs)
             scores.append(replace(score, protocol=name, seconds=time.perf_counter() - start))
             say(f"{MEANING[name]}, seed {trained.seed}: {score.accuracy:.1f} %{_more(score)} ({scores[-1].seconds:.0f} s)")
@@ -237,6 +241,7 @@ def evaluate(
         tuple(str(r.folder) for r in runs),
         part,
         tuple(str(r.folder) for r in fuse),
+        "average" if first.averaged else "last",
     )
 
 
@@ -248,13 +253,18 @@ def streams_of(trained: Trained) -> tuple[str, ...]:
 def _check_alike(runs: Sequence[Trained], store: Store) -> None:
     """Raises UserError unless the runs can be averaged, and read the store."""
     for other in runs:
-        if other.recipe != runs[0].recipe:
+        if _but_precision(other.recipe) != _but_precision(runs[0].recipe):
             raise UserError(
                 f"{other.folder}: another recipe than {runs[0].folder}; runs that are averaged may differ in their seed only"
             )
         check_fits(other, store)
     if len({r.seed for r in runs}) < len(runs):
         raise UserError("two of the runs have the same seed: their average would look more certain than it is")
+
+
+def _but_precision(recipe: Recipe) -> Recipe:
+    """What has to agree between runs that are averaged: each machine may have settled on a precision of its own."""
+    return replace(recipe, precision="auto", supervision=replace(recipe.supervision, precision="auto"))
 
 
 def _check_pairs(runs: Sequence[Trained], fuse: Sequence[Trained]) -> None:
@@ -321,7 +331,7 @@ def _measure(name: str, measure: Measure, trained: Trained, cache: Features, fol
             return linear_score(cache.decisions(trained, measure.weights, measure.streams), task.labels, task.split)
         tables = cache.tables(trained, measure.weights, measure.streams)
         return protocols.knn_probe(tables, task.labels, task.split, standardise=measure.kind == "knn", device=cache.device)
-    how, frozen = trained.recipe.supervision, measure.kind == "linear-published"
+    how, frozen = trained.recipe.supervision.reopened(), measure.kind == "linear-published"
     if frozen:
         how = PUBLISHED_LINEAR[trained.recipe.method](how)
     if epochs is not None:
@@ -330,7 +340,7 @@ def _measure(name: str, measure: Measure, trained: Trained, cache: Features, fol
         how = replace(how, layer_decay=1.0)
     encoder: Encoder = trained.encoder(weights=measure.weights == "trained", drop_path=0.0 if frozen else how.drop_path)
     rows = task.split.train if measure.labels == 1 else protocols.few_labels(task, measure.labels, trained.seed)
-    model = train_classifier(
+    model, how = train_classifier(
         name, trained, encoder.alone().to(cache.device), task, how, folder, seed=trained.seed, rows=rows, frozen=frozen
     )
     return score_classifier(name, model, task, how, rows=len(rows), epochs=how.epochs)

@@ -32,6 +32,11 @@ class HeadConfig:
     hidden: int = 0
     dropout: float = 0.0
 
+    @property
+    def numbers(self) -> int:
+        """About how many it has."""
+        return self.width * (self.hidden if self.kind == "mlp" else self.classes) + self.hidden * self.classes
+
     def build(self) -> nn.Module:
         """A new one; its first weights come from torch's global generator."""
         if self.kind == "plain":

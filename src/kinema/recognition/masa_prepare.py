@@ -62,7 +62,10 @@ class SignPreparation:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} {getattr(self, name)}: expected a confidence from 0 to 1")
         if not 1 <= self.least <= HAND or self.longest < 1 or not self.margin > 0:
-            raise ValueError(f"{self}: expected 1 <= least <= {HAND}, longest >= 1 and margin > 0")
+            raise ValueError(
+                f"margin {self.margin}, least {self.least}, longest {self.longest}: "
+                f"expected margin > 0, 1 <= least <= {HAND} and longest >= 1"
+            )
 
     @classmethod
     def wlasl(cls) -> SignPreparation:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import functools
-import math
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args
 
 import cattrs
-from cattrs.strategies import configure_tagged_union
 
 from ..data.augment import Rotate
 from ..data.pieces import Crop, Window
@@ -18,6 +16,8 @@ from ..motion.prepare import Preparation, prepare
 from ..nn.hyper_connections import HyperConnections
 from ..nn.residual import Residual, named_residual
 from ..training.method import Optimiser, Schedule
+from ..training.precision import Precision
+from . import limits
 from .cmd import CMD, CMDConfig
 from .encoder import Encoder, TransformerConfig
 from .i2md import I2MD, I2MDConfig
@@ -27,8 +27,9 @@ from .masa_network import SignNetworkConfig
 from .masa_prepare import SignPreparation, prepare_clip
 from .protocols import Augmentations, Pooling, SignAugmentations, Supervision
 from .sequence import GRUConfig
+from .structure import Refused, converter, objection, one_of, refusal, structure, tagged
 
-MOST_EPOCHS = 1e6
+T = TypeVar("T")
 Model = MAMPConfig | CMDConfig | I2MDConfig | MASAConfig
 Network = TransformerConfig | GRUConfig | SignNetworkConfig
 MODELS: dict[str, type] = {"mamp": MAMPConfig, "cmd": CMDConfig, "i2md": I2MDConfig, "masa": MASAConfig}
@@ -49,9 +50,11 @@ class Recipe:
         batch_size: clips of one optimiser step. epochs: passes over the training split.
         most_steps: a training of more steps ends there, and its schedule too, so that it lasts no longer on a larger set; None: whatever
             the epochs are.
-        optimiser, schedule: how it learns. ema: decay of averaged weights, or None.
+        optimiser, schedule: how it learns. ema: decay of the averaged weights that are then
+            used, or None: those of the last step are.
         accumulate: parts of a batch; None: as memory asks, see `parts`.
-        precision: ``32`` or ``bf16``. compile: torch.compile the loss.
+        precision: ``32``, ``bf16``, or ``auto``: bf16 where the machine gains by it; that of a run is settled when it begins. Of a trained
+            network ``bf16`` too means: where the machine gains by it. compile: torch.compile the loss.
         pooling: how the linear probe and nearest neighbours see tokens. probe_views: random crops averaged with the middle one there.
         supervision: how fine-tuning runs.
     """
@@ -69,7 +72,7 @@ class Recipe:
     schedule: Schedule = field(default_factory=lambda: Schedule("cosine", warmup=20, final=0.5))
     accumulate: int | None = None
     ema: float | None = None
-    precision: Literal["32", "bf16"] = "32"
+    precision: Precision = "32"
     compile: bool = False
     pooling: Pooling = "mean"
     probe_views: int = 0
@@ -89,19 +92,7 @@ class Recipe:
             raise UserError(
                 f"{path}.drop_path {network.drop_path}: pre-training drops no paths, set 0; supervision.drop_path is for fine-tuning"
             )
-        if self.most_steps is not None and self.most_steps < 1:
-            raise UserError(f"most_steps {self.most_steps}: expected 1 or more, or null")
-        if not 0 <= self.probe_views <= 100:
-            raise UserError(f"probe_views {self.probe_views}: expected 0 to 100")
-        for name, learning in (("", self), ("supervision.", self.supervision)):
-            if learning.batch_size < 1:
-                raise UserError(f"{name}batch_size {learning.batch_size}: expected 1 or more")
-            if not 0 < learning.epochs < MOST_EPOCHS:
-                raise UserError(f"{name}epochs {learning.epochs}: expected a number above 0")
-            if not 0 < learning.optimiser.lr < math.inf:
-                raise UserError(f"{name}optimiser.lr {learning.optimiser.lr}: expected a number above 0")
-            if not 0 <= learning.optimiser.weight_decay < math.inf:
-                raise UserError(f"{name}optimiser.weight_decay {learning.optimiser.weight_decay}: expected 0 or more")
+        limits.check(self)
 
     def prepare(self, clip: Clip) -> Clip:
         """A clip as it was read -> as the network sees it; of a signer it may be left with nobody (`Clip.somebody`).
@@ -158,9 +149,10 @@ def build_method(recipe: Recipe, drop_path: float = 0.0) -> Encoder:
     """The untrained network of a recipe; its first weights come from torch's global generator.
 
     Raises:
-        UserError: the model's choices contradict one another.
+        UserError: the model's choices contradict one another, or it is too large for this machine.
     """
     model = recipe.model
+    limits.check_network(model, recipe.preparation.people)
     try:
         if isinstance(model, MAMPConfig):
             return MAMP(replace(model, encoder=replace(model.encoder, drop_path=drop_path)))
@@ -177,18 +169,18 @@ def build_method(recipe: Recipe, drop_path: float = 0.0) -> Encoder:
 
 @functools.cache
 def _converter() -> cattrs.Converter:
-    converter = cattrs.Converter(forbid_extra_keys=True)
-    configure_tagged_union(Augmentations, converter, tag_name="kind")
-    for union, keys in _TOLD_BY.items():
-        converter.register_structure_hook(union, functools.partial(_one_of, converter, keys))
-    converter.register_structure_hook(
-        Residual,
-        lambda value, _: named_residual(value) if not isinstance(value, dict) else converter.structure(value, HyperConnections),
+    made = converter()
+    made.register_unstructure_hook(
+        Augmentations, lambda value: {**made.unstructure(value, type(value)), "kind": type(value).__name__}
     )
-    # without these cattrs would cut 2.5 to 2 and take any value for true
-    for kind in (int, float, bool, str):
-        converter.register_structure_hook(kind, _exactly)
-    return converter
+    made.register_structure_hook(Augmentations, tagged(made, {kind.__name__: kind for kind in get_args(Augmentations)}, "kind"))
+    for union, keys in _TOLD_BY.items():
+        made.register_structure_hook(union, one_of(made, keys))
+    made.register_structure_hook(
+        Residual,
+        lambda value, _: made.structure(value, HyperConnections) if isinstance(value, dict) else named_residual(value),
+    )
+    return made
 
 
 _TOLD_BY: dict[Any, dict[str, type]] = {
@@ -200,34 +192,23 @@ _TOLD_BY: dict[Any, dict[str, type]] = {
 """For each choice of classes, the key of a JSON object that only one of them has; "" is the one that is left."""
 
 
-def _one_of(converter: cattrs.Converter, keys: dict[str, type], value: Any, _: type) -> Any:
-    """The object that a JSON object describes, of the class that it has a key of."""
-    known = value if isinstance(value, dict) else {}
-    return converter.structure(value, next(kind for key, kind in keys.items() if not key or key in known))
-
-
-def _exactly(value: Any, kind: type) -> Any:
-    """The value, if it is of the JSON type that stands for `kind` (a whole number may stand for a float)."""
-    if type(value) is kind or (kind is float and type(value) is int):
-        return kind(value)
-    raise UserError(f"{value!r}: expected {_NAMES[kind]}")
-
-
-_NAMES: dict[type, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-
-
-def _reason(error: BaseException, kind: type | None) -> str:
-    """What was wrong with one value, in a few words."""
-    if isinstance(error, cattrs.ForbiddenExtraKeysError):
-        return f"unknown: {', '.join(sorted(error.extra_fields))}"
-    if isinstance(error, KeyError):
-        return f"missing or unknown: {error}"
-    return f"{error}".replace("typing.Literal", "")
-
-
 def to_json(recipe: Recipe) -> dict[str, Any]:
     """A JSON-safe description that `from_json` reads back."""
     return _converter().unstructure(recipe, Recipe)
+
+
+def structured(value: Any, kind: type[T]) -> T:
+    """The recipe, or another dataclass of a configuration, that a JSON value describes; every number is in its range.
+
+    Raises:
+        Refused: something missing, unknown or of the wrong type, or out of range.
+    """
+    found = structure(_converter(), value, kind)
+    try:
+        limits.check(found)
+    except UserError as error:
+        raise Refused([objection(str(error), "", kind)]) from error
+    return found
 
 
 def from_json(value: Any, origin: object) -> Recipe:
@@ -237,12 +218,9 @@ def from_json(value: Any, origin: object) -> Recipe:
         UserError: something missing, unknown or of the wrong type, naming `origin`.
     """
     try:
-        return _converter().structure(value, Recipe)
-    except UserError as error:
-        raise UserError(f"{origin}: {error}") from error
-    except Exception as error:  # cattrs wraps whatever a constructor raises
-        reasons = "; ".join(cattrs.transform_error(error, format_exception=_reason))
-        raise UserError(f"{origin}: not a recipe that this version knows ({reasons})") from error
+        return structured(value, Recipe)
+    except Refused as refused:
+        raise refusal(origin, refused, "recipe") from refused
 
 
 CPU_TOKENS = 16_000

@@ -12,6 +12,7 @@ import torch
 
 from .. import __version__
 from ..data.batches import ResidentClips
+from ..data.pieces import Window
 from ..data.prepared import PreparedClips
 from ..data.splits import split as split_of
 from ..data.store import Store
@@ -21,12 +22,12 @@ from ..motion.clip import Clip
 from ..motion.skeleton import Skeleton
 from ..schema import Table
 from ..text import one_line
-from ..training.checkpoint import load_model, steps
+from ..training.checkpoint import averaged, held, load_model, steps
 from ..training.device import device_of
 from ..training.fit import Every, Result, fit
 from ..training.processes import layout
 from ..training.stage import Stage
-from . import protocols
+from . import limits, protocols
 from .encoder import Encoder
 from .masa_prepare import check_signer
 from .protocols import Pooling
@@ -45,6 +46,7 @@ class Trained:
 
     Attributes:
         folder: where it is. recipe: how it was made. skeleton: what it expects. seed: of the run. data: what it was trained on.
+        last: whether the weights of the last step are meant, where there is also an average of them (`Recipe.ema`).
     """
 
     folder: Path
@@ -52,6 +54,12 @@ class Trained:
     skeleton: Skeleton
     seed: int
     data: Mapping[str, Any]
+    last: bool = False
+
+    @property
+    def averaged(self) -> bool:
+        """Whether its weights are the average over its steps."""
+        return self.recipe.ema is not None and not self.last
 
     def __repr__(self) -> str:
         """What it is, in one line."""
@@ -59,15 +67,17 @@ class Trained:
         return f"<Trained: {one_line(facts)}>"
 
     def encoder(self, *, weights: bool = True, seed: int | None = None, drop_path: float = 0.0) -> Encoder:
-        """The network, with its trained weights or (`weights=False`) with fresh ones of a seed.
+        """The network, with its trained weights (averaged ones where the recipe has an `ema`) or (`weights=False`) fresh ones of a seed.
 
         Raises:
             CheckpointError: no whole checkpoint, or one that does not fit.
         """
+        if weights:
+            limits.check_held(limits.numbers(self.recipe.model), held(self.folder), self.folder)
         torch.manual_seed(self.seed if seed is None else seed)
         method = build_method(self.recipe, drop_path)
         if weights:
-            load_model(self.folder, method)
+            load_model(self.folder, method, average=self.averaged)
         return method
 
     def features(
@@ -108,13 +118,15 @@ def pretrain(
     """Trains the method of a recipe on the training rows of a split (all rows without one). Labels are not looked at.
 
     Args:
-        init: a run folder or weights file to begin from instead of random weights; of the same network. Of a method with frozen parts
-            these alone are taken from it (`Encoder.taken_over`).
+        init: a run folder or weights file to begin from instead of random weights; of the same network. Where it holds an average of its
+            weights, that is taken. Of a method with frozen parts these alone are taken from it (`Encoder.taken_over`).
 
     Raises:
         UserError: see `training.fit.fit` and `data.splits.split`; frozen parts without `init`.
         CheckpointError: `init` holds another network, or is not there.
     """
+    device = device_of(accelerator)
+    processes = layout(devices, device.type)
     rows = None if split is None else split_of(store, split).train
     _check_size(store, recipe)
     clips = PreparedClips(store, recipe.prepare, rows)
@@ -122,7 +134,9 @@ def pretrain(
     method = build_method(recipe)
     if not (resume and steps(folder)):  # here and not in `fit`, so that a mistake leaves no run folder
         _begin(method, init)
-    device = device_of(accelerator)
+    size = recipe.size
+    frames = recipe.crop.frames if isinstance(recipe.crop, Window) else method.frames
+    limits.check_batch(recipe.batch_size, frames, recipe.preparation.people, size.joints, size.coordinates)
     source = ResidentClips(
         clips,
         frames=method.frames,
@@ -144,13 +158,11 @@ def pretrain(
         recipe.epochs,
         recipe.optimiser,
         recipe.schedule,
-        accumulate=parts(recipe, device.type, layout(devices).count),
+        accumulate=parts(recipe, device.type, processes.count),
         ema=recipe.ema,
     )
-    config = {
-        "kinema": __version__,
-        "room": "recognition",
-        "recipe": to_json(recipe),
+    first = {"kinema": __version__, "room": "recognition"}
+    others = {
         "skeleton": store.skeleton.to_json(),
         "data": {"name": store.name, "checksum": store.checksum, "split": split, "clips": len(clips)},
         "seed": seed,
@@ -158,7 +170,7 @@ def pretrain(
     return fit(
         [stage],
         folder,
-        config=config,
+        config=lambda precision: {**first, "recipe": to_json(replace(recipe, precision=precision)), **others},
         seed=seed,
         precision=recipe.precision,
         compile=recipe.compile,
@@ -177,7 +189,7 @@ def _begin(method: Encoder, init: Path | None) -> None:
     taken = method.taken_over()
     if init is not None:
         for prefix in taken or ("",):
-            load_model(init, method, prefix=prefix)
+            load_model(init, method, prefix=prefix, average=averaged(init))
     elif taken:
         raise UserError("model.frozen: what is frozen would teach by random weights; name the run that it is from with --init")
 
@@ -203,8 +215,8 @@ def _coordinates(store: Store) -> int | None:
     return store.clip(0).positions.shape[-1] if len(store) else None
 
 
-def open_run(folder: Path) -> Trained:
-    """What a run folder holds (weights are read by `Trained.encoder`).
+def open_run(folder: Path, *, last: bool = False) -> Trained:
+    """What a run folder holds (weights are read by `Trained.encoder`); `last`: see `Trained`.
 
     Raises:
         UserError: no run here, or one of another kind or version.
@@ -213,7 +225,8 @@ def open_run(folder: Path) -> Trained:
     if config.get("kind") == CLASSIFIER:
         raise UserError(f"{folder}: a classifier, not a pre-trained encoder; it is for `kinema recognize FILE --run {folder}`")
     skeleton = Skeleton.from_json(config.get("skeleton"), path)
-    return Trained(Path(folder), from_json(config["recipe"], path), skeleton, config.get("seed", 0), config.get("data", {}))
+    recipe, seed, data = from_json(config["recipe"], path), config.get("seed", 0), config.get("data", {})
+    return Trained(Path(folder), recipe, skeleton, seed, data, last and recipe.ema is not None)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

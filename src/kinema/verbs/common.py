@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -21,6 +22,9 @@ from ..motion.formats.reading import BARE, read_clips
 from ..motion.skeleton import Skeleton
 from ..motion.skeletons import skeleton_of
 from ..text import one_line, say
+
+if TYPE_CHECKING:  # torch, which other verbs do without
+    from ..recognition.run import Trained
 
 
 def say_table(heads: Sequence[str], rows: Iterable[Sequence[object]], title: object = "", right: Collection[str] = ()) -> None:
@@ -75,6 +79,13 @@ def tell_unfinished(folder: Path, epochs: float) -> None:
     state = found.state
     total = f" of {max(1, round(epochs * round(state.index / state.epoch)))}" if state.epoch > 0 else ""
     say(f"{folder}: trained {state.step}{total} steps; what it says is that of an unfinished run", to=sys.stderr)
+
+
+def tell_weights(run: Trained) -> None:
+    """One line on standard error where the weights of a run are averaged ones."""
+    if run.averaged:
+        ema = f"{run.recipe.ema:g}"
+        say(f"{run.folder}: its averaged weights are used (ema {ema}); --weights last takes those of its last step", to=sys.stderr)
 
 
 def _is_bare(file: Path) -> bool:

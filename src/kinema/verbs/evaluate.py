@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from ..recognition.run import open_run
 from ..text import say
 from ..training.device import device_of
 from ..training.made import made
-from .common import check_folder, check_writable, say_table, tell_unfinished
+from .common import check_folder, check_writable, say_table, tell_unfinished, tell_weights
 
 
 def evaluate(
@@ -33,6 +34,7 @@ def evaluate(
     part: Part,
     fuse: Sequence[Path],
     epochs: int | None,
+    weights: str,
     accelerator: str,
 ) -> None:
     """Measures, writes metrics.json and report.html (default: into the first run, apart for each part), prints the table.
@@ -42,7 +44,8 @@ def evaluate(
     """
     if not folders:
         raise UserError("no run folder: name at least one that `kinema train` made")
-    runs, others = [open_run(folder) for folder in folders], [open_run(folder) for folder in fuse]
+    last = weights == "last"
+    runs, others = [open_run(folder, last=last) for folder in folders], [open_run(folder, last=last) for folder in fuse]
     store = Store.open(data)
     out = out or folders[0] / ("evaluation" if part == "test" else part)
     check_folder(out)
@@ -50,6 +53,9 @@ def evaluate(
     how = made(device)
     for run in (*runs, *others):
         tell_unfinished(run.folder, run.recipe.epochs)
+        tell_weights(run)
+    if len({run.recipe.precision for run in runs}) > 1:
+        say("the runs were trained in different precisions (recipe.precision of their config.json)", to=sys.stderr)
     found = run_protocols(
         runs,
         store,
@@ -86,7 +92,7 @@ def _print(found: Evaluation) -> None:
     say_table(("protocol", "accuracy, %", "seeds"), rows, found.name)
 
 
-def embed(folder: Path, source: Path, out: Path, accelerator: str) -> None:
+def embed(folder: Path, source: Path, out: Path, weights: str, accelerator: str) -> None:
     """Writes features of a store or of files.
 
     Raises:
@@ -95,7 +101,7 @@ def embed(folder: Path, source: Path, out: Path, accelerator: str) -> None:
     if out.suffix.lower() != ".npz":
         raise UserError(f"--out {out}: expected a name that ends in .npz")
     check_writable(out)
-    trained = open_run(folder)
+    trained = open_run(folder, last=weights == "last")
     if is_store(source):
         store = Store.open(source)
         clips: list[Clip] = [store.clip(i) for i in range(len(store))]
@@ -104,6 +110,7 @@ def embed(folder: Path, source: Path, out: Path, accelerator: str) -> None:
         clips = list(read_clips(source))
         names = [clip.source for clip in clips]
     tell_unfinished(folder, trained.recipe.epochs)
+    tell_weights(trained)
     features = run_embed(trained, clips, device=str(device_of(accelerator)))
     save_features(out, features, names, [-1 if clip.label is None else clip.label for clip in clips])
     say(f"{out}: features {features.shape} of {len(clips)} clips")

@@ -18,7 +18,7 @@ from ..recognition.run import CLASSIFIER, open_run, read_config
 from ..text import say
 from ..training.device import device_of
 from ..training.folder import CONFIG
-from .common import check_folder, tell_unfinished
+from .common import check_folder, tell_unfinished, tell_weights
 from .train import changed, check_seed
 
 
@@ -32,6 +32,7 @@ def finetune(
     frozen: bool,
     scratch: bool,
     settings: Sequence[str],
+    weights: str,
     accelerator: str,
 ) -> None:
     """Trains a classifier on a run's encoder, keeps it in `out`, and scores the test clips of the split, if one is given.
@@ -54,18 +55,21 @@ def finetune(
         raise UserError(f"{out}: holds a store, a run folder is another; choose another --out")
     if (out / CONFIG).exists() and read_config(out).get("kind") != CLASSIFIER:
         raise UserError(f"{out}: holds a pre-trained encoder, a classifier is another run; choose another --out")
-    trained = open_run(run)
+    trained = open_run(run, last=weights == "last")
     trained = replace(trained, recipe=changed(trained.recipe, {}, settings), seed=trained.seed if seed is None else seed)
     store = Store.open(data)
     how = trained.recipe.supervision
+    if not any(setting.startswith("supervision.precision=") for setting in settings):
+        how = how.reopened()
     how = how if epochs is None else lasting(how, epochs)
     how = replace(how, layer_decay=1.0) if scratch else how
     task = make_task(trained, store, split)
     if not scratch:
         tell_unfinished(run, trained.recipe.epochs)
+        tell_weights(trained)
     encoder = trained.encoder(weights=not scratch, drop_path=0.0 if frozen else how.drop_path).alone().to(device_of(accelerator))
     name = "linear" if frozen else "scratch" if scratch else "finetune"
-    model = train_classifier(name, trained, encoder, task, how, out, seed=trained.seed, frozen=frozen, quiet=False)
+    model, how = train_classifier(name, trained, encoder, task, how, out, seed=trained.seed, frozen=frozen, quiet=False)
     say(f"{out}: {len(task.classes)} classes, trained on {len(task.split.train)} clips; `kinema recognize FILE --run {out}`")
     if not len(task.split.test):
         return

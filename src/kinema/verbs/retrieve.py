@@ -18,13 +18,22 @@ from ..text import one_line, say, say_json
 from ..training.device import device_of
 from ..view.neighbours import Neighbour as Drawn
 from ..view.neighbours import kind_of, most, save_page, save_sheet
-from .common import check_writable, clip_for, say_table, tell_unfinished
+from .common import check_writable, clip_for, say_table, tell_unfinished, tell_weights
 
 DRAWINGS = (".png", ".html")
 
 
 def retrieve(
-    file: Path, data: Path, run: Path, number: int, top: int, stream: str | None, out: Path, as_json: bool, accelerator: str
+    file: Path,
+    data: Path,
+    run: Path,
+    number: int,
+    top: int,
+    stream: str | None,
+    out: Path,
+    as_json: bool,
+    weights: str,
+    accelerator: str,
 ) -> None:
     """Finds, prints and draws the motions most like one.
 
@@ -38,10 +47,11 @@ def retrieve(
         raise UserError(f"--top {top}: expected 1 or more")
     check_writable(out)
     device = str(device_of(accelerator))
-    trained, store = open_run(run), Store.open(data)
+    trained, store = open_run(run, last=weights == "last"), Store.open(data)
     check_fits(trained, store)
     query, _ = clip_for(file, number, trained.skeleton)
     tell_unfinished(run, trained.recipe.epochs)
+    tell_weights(trained)
     # what a program reads stands alone on standard output
     tell = functools.partial(say, to=sys.stderr if as_json else sys.stdout)
     found = run_retrieve(trained, query, store, top=top, stream=stream, device=device, say=tell)

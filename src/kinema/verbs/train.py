@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,50 +15,83 @@ from ..errors import UserError, unknown
 from ..motion.skeletons import skeleton_of
 from ..recognition import import_weights as importing
 from ..recognition.presets import recipe
-from ..recognition.recipes import Recipe, from_json, to_json
+from ..recognition.recipes import Recipe, structured, to_json
 from ..recognition.run import pretrain
+from ..recognition.structure import Problem, Refused, shown
 from ..text import say
+from ..training.checkpoint import averaged, steps
 from ..training.fit import Every
 from .common import check_folder
 
 LARGEST_SEED = 2**63 - 1
 
 
+@dataclass(frozen=True)
+class Setting:
+    """A value of the recipe that a person set: where, to what, and in which words."""
+
+    path: str
+    value: Any
+    words: str
+
+
 def changed(base: Recipe, changes: Mapping[str, Any], settings: Sequence[str]) -> Recipe:
     """A recipe with some values replaced, each named by its path and checked like a file's.
 
+    Args:
+        base: the recipe. changes: of options that have names of their own, by path. settings: ``path=value``.
+
     Raises:
-        UserError: no such path, or a value of the wrong type.
+        UserError: no such path, or a value that it cannot have.
     """
     value = to_json(base)
-    pairs = list(changes.items())
+    chosen = [Setting(path, new, f"--{path.rpartition('.')[2].replace('_', '-')} {shown(new)}") for path, new in changes.items()]
+    chosen += [_setting(text) for text in settings]
     # who asks for a length gets it
-    if "epochs" in changes or any(setting.partition("=")[0].strip() == "epochs" for setting in settings):
-        pairs.insert(0, ("most_steps", None))
-    for setting in settings:
-        path, sign, text = setting.partition("=")
-        if not sign:
-            raise UserError(f"--set {setting}: expected path=value, for instance model.tau=0.75")
-        pairs.append((path.strip(), _value(text)))
-    for path, new in pairs:
-        place = value
-        *outer, last = path.split(".")
-        for key in outer:
-            if not isinstance(place.get(key), dict):
-                raise unknown(f"part of the recipe (in {path!r})", key, [k for k, v in place.items() if isinstance(v, dict)])
-            place = place[key]
-        if last not in place:
-            raise unknown(f"value of the recipe (in {path!r})", last, place)
-        if last == "precision" and type(new) is int:
-            new = str(new)  # its name is 32
-        if isinstance(place[last], (int, float, bool)) and isinstance(new, str):
-            raise UserError(f"--set {path}={new}: expected a number or true/false, like the preset's {json.dumps(place[last])}")
-        if isinstance(place[last], dict) and not isinstance(new, dict):
-            raise UserError(f"--set {path}={json.dumps(new)}: that is a group of values; set one of {', '.join(place[last])} in it")
-        if isinstance(place[last], list) and not isinstance(new, list):
-            raise UserError(f"--set {path}={json.dumps(new)}: expected a list in JSON, {_example(place[last])}")
-        place[last] = new
-    return from_json(value, "--set")
+    if any(each.path == "epochs" for each in chosen):
+        value["most_steps"] = None
+    for each in chosen:
+        _put(value, each)
+    try:
+        return structured(value, Recipe)
+    except Refused as refused:
+        raise UserError(_complaint(refused.problems[0], chosen)) from refused
+
+
+def _setting(text: str) -> Setting:
+    path, sign, new = text.partition("=")
+    if not sign:
+        raise UserError(f"--set {shown(text)}: expected path=value, for instance model.tau=0.75")
+    return Setting(path.strip(), _value(new), f"--set {shown(text)}")
+
+
+def _put(recipe: dict[str, Any], setting: Setting) -> None:
+    """Writes a value to its place."""
+    *outer, last = setting.path.split(".")
+    place = recipe
+    for key in outer:
+        if not isinstance(place.get(key), dict):
+            groups = [k for k, v in place.items() if isinstance(v, dict)]
+            raise UserError(f"{setting.words}: {unknown('part of the recipe', key, groups)}")
+        place = place[key]
+    if last not in place:
+        raise UserError(f"{setting.words}: {unknown('value of the recipe', last, place)}")
+    new, before = setting.value, place[last]
+    if isinstance(before, dict) and not isinstance(new, dict):
+        raise UserError(f"{setting.words}: that is a group of values; set one of {', '.join(before)} in it")
+    if isinstance(before, list) and not isinstance(new, list):
+        raise UserError(f"{setting.words}: expected a list in JSON, {_example(before)}")
+    place[last] = str(new) if last == "precision" and type(new) is int else new  # its name is 32
+
+
+def _complaint(problem: Problem, chosen: Sequence[Setting]) -> str:
+    """What is wrong, behind the words that a person set it with."""
+    text = problem.line()
+    for each in reversed(chosen):  # of several to one path the last counts
+        if problem.value and problem.path == each.path:
+            return f"{each.words}: {problem.text.partition(': ')[2]}"
+    concerned = [each for each in chosen if each.path in text or f"{each.path}.".startswith(f"{problem.path}.")] or chosen
+    return f"{' '.join(each.words for each in concerned)}: {text}"
 
 
 def _example(values: Sequence[Any]) -> str:
@@ -113,6 +148,8 @@ def train(
     check_folder(out)
     if is_store(out):
         raise UserError(f"{out}: holds a store, a run folder is another; choose another --out")
+    if init is not None and not (resume and steps(out)) and averaged(init):
+        say(f"{init}: it was trained with an ema; this run begins from its averaged weights", to=sys.stderr)
     store = Store.open(data)
     chosen = changed(recipe(method, preset, store.skeleton, store.dataset), changes, settings)
     result = pretrain(
