@@ -119,6 +119,8 @@ def build(
     begun, source, out, told = time.monotonic(), Path(source), Path(out), progress or _silent
     check_free(out, overwrite)
     known = find_dataset(dataset) if dataset is not None else None
+    if index is not None and known is None and format is None:
+        format = "user"
     label, module = _format(source, known, format)
     found = _jobs(module, label, source, index, skeleton, told)
     jobs = [job for job in found if known is None or known.keep(job.name)]
@@ -138,9 +140,8 @@ def build(
         if skipped and strict:
             raise FormatError(*skipped[0])
         if skipped and not any(_part(work, i).exists() for i in range(len(parts))):
-            raise UserError(
-                f"{source}: none of {plural(len(jobs), noun)} could be read; the first: {skipped[0][0]}: {skipped[0][1]}"
-            )
+            none = f"none of {len(jobs)} {noun}s could be read; the first" if len(jobs) > 1 else f"its one {noun} could not be read"
+            raise UserError(f"{source}: {none}: {skipped[0][0]}: {skipped[0][1]}")
         shutil.rmtree(work / "store", ignore_errors=True)
         store = Store.write(
             work / "store",

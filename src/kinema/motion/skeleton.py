@@ -99,7 +99,7 @@ class Skeleton:
     def _no_joint(self, name: str) -> str:
         close = difflib.get_close_matches(name, self.joints, 1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
-        return f"no joint {name!r}{hint}; joints are {', '.join(self.joints)}"
+        return f"no joint {name!r}{hint}; joints are {_listed(self.joints)}"
 
     def __len__(self) -> int:
         return len(self.joints)
@@ -217,6 +217,10 @@ def _shown(value: object) -> str:
     return (text if len(text) <= 40 else f"{text[:40]}...") if text else "an object" if isinstance(value, dict) else "a list"
 
 
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:40]) + (f" and {len(names) - 40} more" if len(names) > 40 else "")
+
+
 def _list(value: object, key: str) -> list[Any]:
     if not isinstance(value, list):
         raise UserError(f"{key} is {_shown(value)}; {_EXPECTED[key]}")
@@ -249,13 +253,13 @@ def _parents(value: object, joints: tuple[str, ...]) -> tuple[int, ...]:
             if one_form(parent) not in place:
                 close = difflib.get_close_matches(parent, joints, 1)
                 hint = f" (did you mean {close[0]!r}?)" if close else ""
-                known = f"joints are {', '.join(joints)}; a root has null"
+                known = f"joints are {_listed(joints)}; a root has null"
                 raise UserError(f"{child} names the parent {parent!r}, which is no joint{hint}; {known}")
             parents.append(place[one_form(parent)])
         elif type(parent) is int:
             parents.append(parent)
         else:
-            raise UserError(f"{child} has the parent {_shown(parent)}; {_EXPECTED['parents']}")
+            raise UserError(f"{child} has the parent {_shown(parent)}; expected a joint's name or place, null for a root")
     return tuple(parents)
 
 

@@ -82,17 +82,20 @@ def guess(source: Path) -> str:
     Raises:
         UserError: no format has files with such names, or `source` does not exist.
     """
-    files = {m.file: m for m in members(source)}
+    found = members(source)
+    files = {m.file: m for m in found}
     names = set(files)
     for name in ("user", *FORMATS):  # a table of clips says more than the files that it lists
         fitting = next(filter(FORMATS[name].NAME.fullmatch, files), None)
         if fitting is not None and (name not in CLAIMS or CLAIMS[name](files[fitting])):
             return name
-    sheet = next((name for name in sorted(names) if name.lower().endswith(SPREADSHEETS)), None)
-    if sheet is not None:
-        raise UserError(f"{source}: {sheet} is a spreadsheet; save it as CSV, called {user.INDEX}, beside the files that it lists")
+    alone = names == {source.name}
+    if alone and source.suffix.lower() in SPREADSHEETS:
+        raise UserError(f"{source}: a spreadsheet; save it as CSV, called {user.INDEX}, beside the files that it lists")
+    if not alone and any(name.lower().endswith((*user.SUFFIXES, *SPREADSHEETS)) for name in names):
+        raise UserError(f"{source}: no known format, and no {user.INDEX} for files of your own; {user.no_table(found)}")
     example = f"it holds files such as {min(names)}" if names else "it is empty"
-    if names == {source.name}:
+    if alone:
         example = "by its name"
     raise UserError(
         f"{source}: no known format ({example}); known are {', '.join(FORMATS)}: docs/formats.md tells how their files are named, "

@@ -32,7 +32,9 @@ class Lookup:
     def _candidates(self, text: str) -> Iterator[str]:
         name = one_form(text.replace("\\", "/"))
         if "./" in name or "//" in name:
-            yield posixpath.normpath(self.base + name)
+            near = posixpath.normpath(self._root + self.base + name)  # ../ may leave the source and come back
+            if near.startswith(self._root):
+                yield near[len(self._root) :]
             name = posixpath.normpath(name)
         yield self.base + name
         yield name
@@ -59,11 +61,13 @@ class Lookup:
         """What a person should know of a name that was not found; may be empty."""
         name = one_form(text.replace("\\", "/"))
         place = self.source / self.base / name
+        if posixpath.normpath(self.base + name).startswith("../"):
+            return f"that lies outside of {self.source}, the source"
         if place.is_dir():
             return "that is a folder"
         if place.is_symlink() and not place.exists():
             return "that is a link to nothing"
-        if self.source.is_dir() and place.is_file() and ".." not in place.parts:
+        if self.source.is_dir() and place.is_file():
             return "it lies behind a link to a folder, which is not followed: copy the folder, or give it as the source"
         other = self._by_letters.get((self.base + name).casefold()) or self._by_letters.get(name.casefold())
         if other is not None:

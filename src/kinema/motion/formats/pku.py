@@ -18,6 +18,7 @@ from ..clip import MAX_FRAMES, Clip
 from ..skeletons import NTU25
 from .jobs import Job
 from .members import Member, members
+from .tables import check_cuts
 
 NAME = re.compile(r"(?:\d{4}|A\d\dN\d\d)-[LMR]\.txt", re.IGNORECASE)
 """Names of skeleton and label files: ``0002-L.txt`` in phase 1, ``A01N01-L.txt`` in phase 2; the last letter is the camera."""
@@ -106,7 +107,9 @@ def read(job: Job) -> list[Clip]:
         raise FormatError(job.member.origin, f"no skeleton file for these labels; put skeleton/{job.name}.txt into the same source")
     video = _skeletons(job.member.read(MAX_SKELETON), job.member.origin)
     clips: list[Clip] = []
-    for row, (kind, start, end) in enumerate(_instances(label_file.read(MAX_SIDE), label_file.origin)):
+    instances = _instances(label_file.read(MAX_SIDE), label_file.origin)
+    check_cuts(sum(max(min(end, len(video)) - start, 0) for _, start, end in instances), len(video), label_file.origin)
+    for row, (kind, start, end) in enumerate(instances):
         positions = video[start:end]
         if not positions.any():
             continue

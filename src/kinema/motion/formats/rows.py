@@ -9,6 +9,7 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from ...errors import FormatError, UserError
 from ...words import plural
@@ -46,11 +47,7 @@ class Rows:
     def __iter__(self) -> Iterator[tuple[int, dict[str, str]]]:
         wanted = [(i, column) for i, column in enumerate(self.columns) if column is not None]
         width = len(self.columns)
-        for number, (line, cells) in enumerate(self.reader):
-            if number == MAX_ROWS:
-                raise UserError(
-                    f"{self.file.origin}, line {line}: more than {MAX_ROWS} rows; split the table, and build a store of each part"
-                )
+        for line, cells in self.reader:
             while len(cells) > width and not cells[-1]:  # spreadsheets save empty cells as well
                 cells.pop()
             if len(cells) != width:
@@ -71,7 +68,8 @@ def read_rows(file: Member, required: Sequence[str], optional: Sequence[str]) ->
     """
     text, remarks = _text(file)
     delimiter, rest = _delimiter(text, required, optional)
-    lines = _lines(rest, delimiter, file, text[: len(text) - len(rest)].count("\n"))
+    skipped = text[: len(text) - len(rest)].count("\n")
+    lines = _lines(rest, delimiter, file, skipped)
     nothing: tuple[int, list[str]] = (1, [])
     line, header = next(lines, nothing)
     while header and not header[-1]:
@@ -82,6 +80,9 @@ def read_rows(file: Member, required: Sequence[str], optional: Sequence[str]) ->
     missing = [column for column in required if column not in names]
     if missing:
         raise UserError(f"{where}: {_no_column(missing, header, names, known)}; {_expected(required, optional)}")
+    rows = sum(1 for _ in islice(_lines(rest, delimiter, file, skipped), MAX_ROWS + 2)) - 1
+    if rows > MAX_ROWS:
+        raise UserError(f"{file.origin}: more than {MAX_ROWS} rows; split the table, and build a store of each part")
     twice = [column for column in known if names.count(column) > 1]
     if twice:
         raise UserError(f"{where}: a column twice, {twice[0]}; remove one of them")
@@ -168,7 +169,7 @@ def _no_column(missing: Sequence[str], header: Sequence[str], names: Sequence[st
     if not set(names) & set(known) and any("." in cell for cell in header):
         return f"no header, it seems: the first line is {found}; write {','.join(missing)} above it"
     hints = [
-        f"{close[0]!r} for {column}"
+        f"{column} by {close[0]!r}"
         for column in missing
         if (close := difflib.get_close_matches(column, [n for n in names if n not in known], 1))
     ]

@@ -13,6 +13,8 @@ from ...errors import FormatError
 from ...words import plural
 from ..clip import MAX_FRAMES
 
+MAX_OVERLAP = 16
+"""Clips of one recording may overlap, but together they have at most so many times its frames: they are all made at once."""
 MAX_TEXT = 64 * 2**20
 """Largest text or JSON file that is parsed, bytes; a real one stays below 2 MB."""
 
@@ -108,6 +110,16 @@ def numbers(value: Any, origin: str) -> np.ndarray:
     if array.size and array.dtype.kind not in "fiu":
         raise FormatError(origin, "lists that hold something else than numbers")
     return array
+
+
+def check_cuts(cut: int, whole: int, origin: str) -> None:
+    """Asked before clips of `cut` frames in all are cut from a recording of `whole`.
+
+    Raises:
+        FormatError: they overlap so much that they would fill the memory.
+    """
+    if cut > MAX_OVERLAP * whole:
+        raise FormatError(origin, f"its clips have {cut} frames in all, the recording {whole}; expected clips that hardly overlap")
 
 
 def finite(values: np.ndarray, origin: str, first: int = 0) -> np.ndarray:

@@ -12,7 +12,7 @@ import posixpath
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -38,6 +38,8 @@ OPTIONAL = ("subject", "view", "split", "fps", "start", "end", "caption")
 SUFFIXES = (".npz", ".npy", ".csv")
 FPS = 30.0
 """Frames per second where the table has no `fps`."""
+STEP = 1000
+"""Rows after which it is told how far the table has been read."""
 SHOWN, MOST_MISSING = 5, 1000
 """Files that are not there: how many are named, and after how many the table is not read on."""
 _FRAME = re.compile(r"([0-9]{1,9})(?:[.,]0*)?", re.ASCII)
@@ -51,7 +53,6 @@ class Row:
     line: int
     file: str
     label_name: str
-    label: int = 0
     subject: str | None = None
     view: str | None = None
     split: str | None = None
@@ -73,7 +74,9 @@ class Row:
 def jobs(
     source: Path, index: Path | None = None, skeleton: Skeleton | None = None, step: Callable[[int], None] | None = None
 ) -> JobList:
-    """One job a row of the table, those of one file one after another; the context is (row, skeleton, whether more of the file follow).
+    """One job a row of the table, those of one file one after another.
+
+    The context is (row, skeleton, label, whether more rows of the file follow).
 
     Args:
         source: folder or zip with the files. They are named from the folder of the table, or from the source.
@@ -88,7 +91,7 @@ def jobs(
     if index is None and source.is_file() and NAME.fullmatch(source.name):
         raise UserError(f"{source}: a table of clips; give the folder that holds it and its files, {source.absolute().parent}")
     if index is None:
-        table = _one(source, files, NAME, INDEX, _no_table(files))
+        table = _one(source, files, NAME, INDEX, no_table(files))
     elif not index.is_file():
         raise UserError(f"{index}: no such file")
     else:
@@ -102,8 +105,12 @@ def jobs(
     place = {name: i for i, name in enumerate(classes)}
     by_file: dict[Member, list[Row]] = {}
     for row, member in rows:
-        by_file.setdefault(member, []).append(replace(row, label=place[row.label_name]))
-    found = [Job(row.name, member, (row, skeleton, row is not own[-1])) for member, own in by_file.items() for row in own]
+        by_file.setdefault(member, []).append(row)
+    found = [
+        Job(row.name, member, (row, skeleton, place[row.label_name], row is not own[-1]))
+        for member, own in by_file.items()
+        for row in own
+    ]
     return JobList(found, classes, (*remarks, *_alike(classes)))
 
 
@@ -128,8 +135,8 @@ def _skeleton_file(source: Path, files: Sequence[Member], base: str, index: Path
     return _one(source, near, pattern, SKELETON, "name a skeleton with --skeleton, or describe yours there")
 
 
-def _no_table(files: Sequence[Member]) -> str:
-    """What to do where there is no ``clips.csv``."""
+def no_table(files: Sequence[Member]) -> str:
+    """What to do where there is no ``clips.csv`` among these files."""
     sheets = [m.name for m in files if m.file.lower().endswith(SPREADSHEETS)]
     if sheets:
         return f"{sheets[0]} is a spreadsheet: save it as CSV, called {INDEX}"
@@ -157,26 +164,29 @@ def read_index(
     Raises:
         UserError: a mistake in it, naming the line, or files that are not there.
     """
-    table = read_rows(file, REQUIRED, OPTIONAL)
+    table, origin = read_rows(file, REQUIRED, OPTIONAL), file.origin
     found: list[tuple[Row, Member]] = []
     missing: list[tuple[int, str]] = []
     seen: dict[str, int] = {}
     count = 0
     for count, (line, cells) in enumerate(table, 1):
-        where = f"{file.origin}, line {line}"
-        if step is not None:
+        where = f"{origin}, line {line}"
+        if step is not None and count % STEP == 0:
             step(count)
-        row = _row(line, cells, where)
-        member = files.find(row.file)
+        for column in REQUIRED:
+            if column not in cells:
+                raise UserError(f"{where}: {column} is empty")
+        member = files.find(cells["file"])
+        row = _row(line, files.id(member.name) if member else cells["file"], cells, where)
         if member is None:
             missing.append((line, row.file))
             if len(missing) > MOST_MISSING:
                 break
             continue
-        row = replace(row, file=files.id(member.name))
-        if row.name in seen:
-            raise UserError(f"{where}: {row.name} is already in line {seen[row.name]}; remove one of them")
-        seen[row.name] = line
+        name = row.name
+        if name in seen:
+            raise UserError(f"{where}: {name} is already in line {seen[name]}; remove one of them")
+        seen[name] = line
         found.append((row, member))
     if missing:
         raise _missing(file, files, missing, count)
@@ -194,17 +204,11 @@ def _missing(file: Member, files: Lookup, missing: Sequence[tuple[int, str]], ro
         return UserError(f"{file.origin}, line {line}: no file {name!r} in {files.source}{hint}")
     first = ", ".join(f"{name!r} (line {line})" for line, name in missing[:SHOWN])
     more = f" and {len(missing) - SHOWN} more" if SHOWN < len(missing) <= MOST_MISSING else ", ..." if len(missing) > SHOWN else ""
-    count = f"more than {MOST_MISSING}" if len(missing) > MOST_MISSING else str(len(missing))
-    return UserError(
-        f"{file.origin}, line {missing[0][0]}: no file {missing[0][1]!r} in {files.source}; {count} of {rows} rows name files "
-        f"that are not there: {first}{more}{hint}"
-    )
+    count = f"more than {MOST_MISSING}" if len(missing) > MOST_MISSING else f"{len(missing)} of {rows}"
+    return UserError(f"{file.origin}: {count} rows name files that are not in {files.source}: {first}{more}{hint}")
 
 
-def _row(line: int, cells: Mapping[str, str], where: str) -> Row:
-    for column in REQUIRED:
-        if column not in cells:
-            raise UserError(f"{where}: {column} is empty")
+def _row(line: int, file: str, cells: Mapping[str, str], where: str) -> Row:
     if not cells["file"].lower().endswith(SUFFIXES):
         raise UserError(f"{where}: {cells['file']!r}; expected a file that ends in {', '.join(SUFFIXES)}")
     split = split_of(cells.get("split", SPLITS[0]))
@@ -216,7 +220,7 @@ def _row(line: int, cells: Mapping[str, str], where: str) -> Row:
     words = {column: _word(cells[column], column, where) for column in ("label", "subject", "view") if column in cells}
     return Row(
         line,
-        cells["file"],
+        file,
         words["label"],
         subject=words.get("subject"),
         view=words.get("view"),
@@ -239,7 +243,8 @@ def _word(text: str, column: str, where: str) -> str:
 @lru_cache(maxsize=65_536)
 def _one_line(text: str) -> str | None:
     name = one_form(" ".join(text.split()))
-    return None if any(unicodedata.category(c) == "Cc" for c in name) or not name else name
+    plain = name.isprintable() or not any(unicodedata.category(c) == "Cc" for c in name)
+    return name if name and plain else None
 
 
 def _frame(text: str, column: str, where: str) -> int:
@@ -271,7 +276,9 @@ def _alike(classes: Sequence[str]) -> list[str]:
 
 def _plain(label: str) -> str:
     """A label without what is easily overlooked."""
-    letters = "".join(c for c in unicodedata.normalize("NFKC", label).casefold() if unicodedata.category(c) != "Cf")
+    letters = label.casefold()
+    if not letters.isascii():
+        letters = "".join(c for c in unicodedata.normalize("NFKC", letters) if unicodedata.category(c) != "Cf")
     word = re.sub(r"[\s_-]+", " ", letters).strip()
     number = re.fullmatch(r"0*([0-9]+)(?:[.,]0*)?", word, re.ASCII)
     return number[1] if number else word
@@ -287,7 +294,7 @@ def read(job: Job) -> list[Clip]:
     skeleton: Skeleton = job.context[1]
     origin = job.member.origin
     loaded = _loaded(job.member, job.member.changed())
-    if not job.context[2]:  # nothing more is cut from this file
+    if not job.context[3]:  # nothing more is cut from this file
         _loaded.cache_clear()
     if isinstance(loaded, FormatError):
         raise FormatError(loaded.origin, loaded.problem)
@@ -303,7 +310,7 @@ def read(job: Job) -> list[Clip]:
     clip = from_array(positions, confidence, skeleton, row.fps, origin, row.start)
     return [
         clip.with_(
-            label=row.label,
+            label=job.context[2],
             label_name=row.label_name,
             subject=row.subject,
             view=row.view,

@@ -16,7 +16,7 @@ from ..clip import Clip
 from ..skeletons import KINECT20
 from .jobs import Job
 from .members import Member, members, single
-from .tables import MAX_TEXT, decode, finite, table
+from .tables import MAX_TEXT, check_cuts, decode, finite, table
 
 NAME = re.compile(r"joints_(s(\d\d)_e(\d\d))\.txt")
 LABELS = ("actionLabel_modified.txt", "actionLabel.txt")
@@ -109,6 +109,8 @@ def read(job: Job) -> list[Clip]:
     facts = {"subject": subject, "episode": episode, "recording": match[1]}
     if not job.context:
         return [Clip(positions, KINECT20, fps=FPS, subject=str(subject), source=origin, meta=facts)]
+    cut = sum(int(np.searchsorted(order, last, "right") - np.searchsorted(order, first)) for _, first, last in job.context)
+    check_cuts(cut, len(order), origin)
     clips: list[Clip] = []
     for name, first, last in job.context:
         inside = (order >= first) & (order <= last)
