@@ -168,7 +168,7 @@ def test_retrieve_prints_and_draws(good, bad, made, tmp_path, monkeypatch):
     assert page.count('class="motion"') == 1  # in step
     assert str(tmp_path) not in page
 
-    assert "there are 23 clips to compare with; all are given" in good("retrieve", made.store, *shared, "--top", 99)
+    assert "only 23 clips to compare with; all are given" in good("retrieve", made.store, *shared, "--top", 99)
     np.save("bare.npy", store.clip(0).positions[:, 0])  # a bare array has the joints of the run
     assert "and left out" in good("retrieve", "bare.npy", *shared)
 

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -192,6 +193,77 @@ def test_a_user_brings_arrays_and_a_table(tmp_path):
     assert store.classes == ("jump", "wave")
     assert store.labels.tolist() == [1, 0, 1, 0, 1, 0]
     assert splits.split(store, "given").test.tolist() == [4, 5]
+
+
+@pytest.fixture
+def windows(tmp_path):
+    """A file of which a table cuts 40 clips, and another of which it cuts one."""
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    np.save(raw / "long.npy", np.random.default_rng(0).normal(size=(30_000, 4, 3)).astype(np.float32))
+    np.save(raw / "short.npy", np.random.default_rng(1).normal(size=(5, 4, 3)))
+    rows = [f"long.npy,{'ab'[i % 2]},{700 * i},{700 * i + 700}" for i in range(40)]
+    (raw / "clips.csv").write_text("\n".join(["file,label,start,end", "short.npy,c,,", *rows, "short.npy,c,0,9"]))
+    return raw
+
+
+def test_clips_of_one_file_stay_together_and_one_at_a_time(windows, tmp_path, monkeypatch):
+    parts = []
+    original = build_module._read_chunk
+    monkeypatch.setattr(
+        build_module, "_read_chunk", lambda jobs, *more: parts.append([j.name for j in jobs]) or original(jobs, *more)
+    )
+    tracemalloc.start()
+    summary = build(windows, tmp_path / "one", skeleton=fake_format.SKELETON, workers=1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(parts) == 1, "the rows of a file are never parted"
+    assert peak < 4 * (windows / "long.npy").stat().st_size
+    assert summary.skipped == (("short.npy[0:9]", "5 frames; line 43 of the table asks for 0 to 9"),)
+    lines = summary.lines()
+    assert "41 clips from 42 rows" in lines[0]
+    assert "1 bad row skipped:" in lines
+    assert [e.frames for e in Store.open(tmp_path / "one").entries] == [5] + [700] * 40
+
+
+def test_the_bytes_of_cuts_do_not_depend_on_the_workers(windows, tmp_path):
+    for i in range(20):
+        np.save(windows / f"{i}.npy", np.random.default_rng(i).normal(size=(5, 4, 3)))
+    with (windows / "clips.csv").open("a") as table:
+        table.write("\n" + "\n".join(f"{i}.npy,d,," for i in range(20)))
+    for workers, out in ((1, "one"), (2, "two")):
+        build(windows, tmp_path / out, skeleton=fake_format.SKELETON, workers=workers)
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+
+
+def test_a_class_whose_clips_are_all_bad_keeps_its_name(windows, tmp_path):
+    (windows / "clips.csv").write_text("file,label,start,end\nshort.npy,a,,\nlong.npy,b,99999,\nlong.npy,c,0,5\n")
+    build(windows, tmp_path / "s", skeleton=fake_format.SKELETON, workers=1)
+    assert Store.open(tmp_path / "s").classes == ("a", "b", "c")
+
+
+def test_who_asks_is_told_how_far_it_is(windows, tmp_path):
+    told = []
+    build(windows, tmp_path / "s", skeleton=fake_format.SKELETON, workers=1, progress=lambda *step: told.append(step))
+    assert [step for step in told if step[0] == "row"] == [("row", i, 42) for i in range(1, 43)]
+    assert told[-1] == ("clip", 41, None)
+
+
+def test_a_table_that_is_named_needs_no_format(windows, tmp_path):
+    (windows / "clips.csv").rename(tmp_path / "table.csv")
+    summary = build(windows, tmp_path / "s", index=tmp_path / "table.csv", skeleton=fake_format.SKELETON, workers=1)
+    assert summary.clips == 41
+
+
+def test_one_and_several_in_the_summary(tmp_path):
+    raw = fake_format.folder(tmp_path / "raw", 2)
+    (raw / "clip001.json").write_text(json.dumps({"bad": "torn"}))
+    lines = make(raw, tmp_path / "s").lines()
+    assert "1 clip from 2 files" in lines[0]
+    assert lines[1:] == ["1 bad file skipped:", "  clip001: torn"]
+    (raw / "clip000.json").unlink()
+    with pytest.raises(UserError, match="its one file could not be read: clip001: torn"):
+        make(raw, tmp_path / "t")
 
 
 def check_counts(tmp_path, monkeypatch, name, file):

@@ -101,7 +101,7 @@ def damaged(line, text):
         ("3\n0\n0\n0\n", "no body in any of 3 frames"),
         ("\n".join(LINES[:60]), "frame 2 of 3: the file ends within body 2"),
         ("\n".join(LINES[:84]), "frame 3 of 3: the file ends before it"),
-        ("\n".join([*LINES, "1"]), "1 lines follow"),
+        ("\n".join([*LINES, "1"]), "1 line after"),
         (damaged(29, "65"), "frame 2 of 3: '65' is not a number of bodies"),
         (damaged(29, "-1"), "frame 2 of 3"),
         (damaged(31, "24"), "frame 2 of 3: body 1: '24' joints; expected 25"),

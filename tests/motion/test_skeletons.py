@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from kinema.errors import FormatError
 from kinema.motion.skeleton import Skeleton
 from kinema.motion.skeletons import COCO17, KINECT20, MSR20, NTU25, SBU15, SKELETONS, SMPL22, root_joint
 
@@ -49,3 +52,80 @@ def test_root_joint():
     roots = [root_joint(s) for s in (SMPL22, KINECT20, MSR20, NTU25, SBU15, COCO17)]
     assert roots == ["pelvis", "hip_centre", "hip_centre", "spine_base", "torso", "nose"]
     assert root_joint(Skeleton("two", ("tip", "base"), (1, -1))) == "base"
+
+
+JOINTS = ["root", "left_a", "right_a", "head"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"parents": [None, "root", "root", "neck"]},
+            "the joint 'head' names the parent 'neck', which is no joint; joints are root, ",
+        ),
+        ({"parents": [None, "rooot", 0, 0]}, "'left_a' names the parent 'rooot', which is no joint .did you mean 'root'"),
+        ({"parents": [None, 0, 0, 9]}, "'head' has the parent 9; expected a place from 0 to 3, or -1 .null. for a root"),
+        ({"parents": [None, 0, 0, -2]}, "'head' has the parent -2; expected a place"),
+        ({"parents": ["root", 0, 0, 0]}, "'root' is its own parent; write null for a root"),
+        ({"parents": [None, "head", "root", "left_a"]}, "go in a circle, 'left_a' -> 'head' -> 'left_a'; one of"),
+        ({"parents": [None, 0]}, "2 parents for 4 joints; expected one for each joint"),
+        ({"parents": [None]}, "1 parent for 4 joints"),
+        ({"parents": {"head": "root"}}, "parents is an object; expected a list, for each joint"),
+        ({"parents": "root"}, 'parents is "root"; expected a list'),
+        ({"parents": [None, 0.0, 0, 0]}, "'left_a' has the parent 0.0; expected a joint's name or place"),
+        ({"parents": [None, True, 0, 0]}, "'left_a' has the parent true; expected"),
+        ({"parents": [None, [0], 0, 0]}, "'left_a' has the parent a list; expected"),
+        ({"joints": ["a", "b", "a"]}, "the joint 'a' is there twice"),
+        ({"joints": []}, "0 joints; joints must be 1 to 1024"),
+        ({"joints": "abc"}, 'joints is "abc"; expected a list of names'),
+        ({"joints": ["a", None]}, "joints, entry 1: null is no name"),
+        ({"joints": ["a", " "]}, 'joints, entry 1: " " is no name'),
+        ({"joints": [f"j{i}" for i in range(1025)]}, "1025 joints; joints must be 1 to 1024"),
+        ({"pairs": [["left_a", "rigth_a"]]}, "pairs: no joint 'rigth_a' .did you mean 'right_a'"),
+        ({"pairs": [["left_a"]]}, r"pairs, entry 0: 1 name; expected a list of pairs of joints, \[left, right\]"),
+        ({"pairs": ["left_a", "right_a"]}, 'pairs, entry 0 is "left_a"; expected a list of pairs'),
+        ({"pairs": [["left_a", "right_a"], ["head", "left_a"]]}, "pairs: 'left_a' is in two pairs"),
+        ({"pairs": [["head", "head"]]}, "pairs: 'head' is paired with itself"),
+        ({"pairs": {"left_a": "right_a"}}, "pairs is an object; expected a list of pairs"),
+        ({"parts": {"arm": ["hand"]}}, "parts, arm: no joint 'hand'"),
+        ({"parts": {"arm": "head"}}, "parts, 'arm' is \"head\"; expected an object of lists"),
+        ({"parts": [["head"]]}, "parts is a list; expected an object of lists"),
+        ({"bones": [["head", "neck"]]}, "bones: no joint 'neck'"),
+        ({"bones": None}, "bones is null; expected a list of pairs"),
+        ({"name": 5}, "name: 5 is no name"),
+        ({"parent": [None]}, "unknown key 'parent' .did you mean parents"),
+    ],
+)
+def test_a_mistake_in_a_description_is_named(change: dict[str, object], message: str):
+    with pytest.raises(FormatError, match=message) as caught:
+        Skeleton.from_json({"joints": JOINTS, **change}, "skeleton.json")
+    assert str(caught.value).startswith("skeleton.json: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_descriptions_that_are_fine():
+    assert Skeleton.from_json({"joints": JOINTS}).parents == (-1, -1, -1, -1)
+    assert Skeleton.from_json({"joints": JOINTS, "parents": [None, None, "left_a", 0]}).parents == (-1, -1, 1, 0)
+    chain = Skeleton.from_json({"joints": [f"j{i}" for i in range(1024)], "parents": [*range(1, 1024), None]})
+    assert chain.parents[-1] == -1
+    with pytest.raises(FormatError, match="no joints; expected a list of names"):
+        Skeleton.from_json({"parents": [None]})
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_description_in_any_unicode(tmp_path: Path, encoding: str):
+    (tmp_path / "skeleton.json").write_text('{"joints": ["José"]}', encoding=encoding)
+    assert Skeleton.load(tmp_path / "skeleton.json").joints == ("José",)
+
+
+def test_a_file_that_is_no_description(tmp_path: Path):
+    file = tmp_path / "skeleton.json"
+    for content, message in (
+        ("", "not readable JSON"),
+        ("[" * 100_000, "not readable JSON"),
+        (" " * (2**20 + 1), "is it the right file"),
+    ):
+        file.write_text(content)
+        with pytest.raises(FormatError, match=message):
+            Skeleton.load(file)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..motion.clip import Clip
+from ..words import plural
 from .augment import Augmentation, Draws
 from .pieces import Crop, Window
 
@@ -152,7 +153,7 @@ class ResidentClips:
         if min(frames, people, batch_size) < 1:
             raise UserError(f"frames {frames}, people {people}, batch_size {batch_size}: each must be at least 1")
         if labels is not None and len(labels) != len(clips):
-            raise UserError(f"{len(labels)} labels for {len(clips)} clips")
+            raise UserError(f"{plural(len(labels), 'label')} for {plural(len(clips), 'clip')}")
         self.people, self.batch_size, self.augment, self.seed, self.shuffle = people, batch_size, tuple(augment), seed, shuffle
         self.crop = replace(crop, frames=min(frames, crop.frames)) if isinstance(crop, Window) else crop or Crop()
         self.device, self.pairs = torch.device(device), pairs

@@ -18,6 +18,7 @@ from ..errors import FormatError, UserError
 from ..motion.clip import MAX_FRAMES, Clip
 from ..motion.keypoints import HOLISTIC75, MEDIAPIPE33
 from ..motion.skeleton import Skeleton
+from ..words import plural
 from .video import DEFAULT_FPS, FASTEST, SLOWEST, Frame, Video
 
 WANTED = "0.10.21"
@@ -141,7 +142,7 @@ def pace(video: Video, fps: float | None = None) -> Pace:
         found = Pace(rate, True, max(1, math.ceil((times[-1] + 1 / max(own, SLOWEST)) * rate)))
     if found.total > MAX_FRAMES:
         raise FormatError(
-            video.path, f"{found.total} frames; a clip has at most {MAX_FRAMES}: cut the video, or take fewer a second"
+            video.path, f"{plural(found.total, 'frame')}; a clip has at most {MAX_FRAMES}: cut the video, or take fewer a second"
         )
     return found
 

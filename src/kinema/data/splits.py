@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import UserError, unknown
+from ..words import plural
 from .datasets import DATASETS, fact
 from .store import Store
 
@@ -122,7 +123,7 @@ def check(store: Store, strict: bool = False) -> list[str]:
         return []
     known, lines = DATASETS[store.dataset], []
     if known.clips is not None and known.clips != len(store):
-        lines.append(f"{store.name}: {len(store)} clips; {known.title} has {known.clips}")
+        lines.append(f"{store.name}: {plural(len(store), 'clip')}; {known.title} has {known.clips}")
     for name, rule in known.splits.items():
         sides = [rule.side(e) for e in store.entries]
         parts = ("train", "test") if rule.validation is None else ("train", "validation", "test")

@@ -23,6 +23,7 @@ from ..motion.names import one_form
 from ..motion.skeleton import Skeleton
 from ..schema import Table, shown
 from ..text import one_line, plain_json
+from ..words import plural
 from . import ragged
 from .publish import put_back
 from .ragged import DTYPES, RaggedWriter, map_safetensors
@@ -364,7 +365,7 @@ def _resolve(entries: list[Entry], classes: Sequence[str] | None) -> tuple[list[
         label = e.label if e.label is not None or e.label_name is None else place.get(e.label_name, -1)
         if label is not None and not 0 <= label < len(classes):
             what = e.label_name if e.label is None else e.label
-            raise UserError(f"{e.id}: label {what!r}; the data has {len(classes)} classes: {', '.join(classes[:8])}, ...")
+            raise UserError(f"{e.id}: label {what!r}; the data has {plural(len(classes), 'class')}: {', '.join(classes[:8])}, ...")
         resolved.append(replace(e, label=label, label_name=None))
     return resolved, tuple(classes)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..text import one_line
+from ..words import plural
 from .names import one_form
 from .skeleton import Skeleton
 
@@ -91,7 +92,7 @@ class Clip:
         if not 1 <= p.shape[0] <= MAX_FRAMES:
             raise fail(f"{p.shape[0]} frames; expected 1 to {MAX_FRAMES}")
         if not 1 <= p.shape[1] <= MAX_PEOPLE:
-            raise fail(f"{p.shape[1]} people; expected 1 to {MAX_PEOPLE}")
+            raise fail(f"{plural(p.shape[1], 'person', 'people')}; expected 1 to {MAX_PEOPLE}")
         if p.dtype != np.float32:
             raise fail(f"positions are {p.dtype}; expected float32")
         if not np.isfinite(p).all():

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import UserError, unknown
+from ..words import plural
 from .clip import Clip
 from .formats.ntu import NTU60_TRAIN_CAMERAS, NTU60_TRAIN_SUBJECTS, NTU120_TRAIN_SETUPS, NTU120_TRAIN_SUBJECTS
 
@@ -97,7 +98,7 @@ def mamp_denoise(clip: Clip) -> np.ndarray:
     """
     tracks, frames = _tracks(clip)
     if not tracks:
-        raise UserError(f"{clip.source or 'clip'}: nobody is in any of its {clip.frames} frames; leave it out")
+        raise UserError(f"{clip.source or 'clip'}: nobody is in any of its {plural(clip.frames, 'frame')}; leave it out")
     if len(tracks) == 1:
         return tracks[0].joints.reshape(-1, 75).copy()
     tracks = [t for t in tracks if len(t.joints) > SHORTEST] or [max(tracks, key=lambda t: len(t.joints))]
@@ -285,7 +286,7 @@ def cmd_centre(clip: Clip) -> Clip:
     """
     _need(clip)
     if clip.people > 2:
-        raise UserError(f"{clip.source or 'clip'}: {clip.people} people; CMD's preparation is for one or two")
+        raise UserError(f"{clip.source or 'clip'}: {plural(clip.people, 'person', 'people')}; CMD's preparation is for one or two")
     x = np.zeros((1, 3, clip.frames, 25, 2), np.float32)
     x[0, ..., : clip.people] = clip.positions.transpose(3, 0, 2, 1)
     y = cmd_prenormalise(x)[0, ..., : clip.people]

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import UserError
+from ..words import plural
 from .align import centre_every, centre_first, unit_scale, yaw_align
 from .clip import Clip
 from .ntu_pipelines import cmd_actors, cmd_centre, mamp_actors, mamp_centre, mamp_duplicate
@@ -56,7 +57,7 @@ def prepare(clip: Clip, preparation: Preparation) -> Clip:
     """
     p = preparation
     if not clip.present().any():
-        raise UserError(f"{clip.source or 'clip'}: nobody is in any of its {clip.frames} frames")
+        raise UserError(f"{clip.source or 'clip'}: nobody is in any of its {plural(clip.frames, 'frame')}")
     if p.actors == "mamp":
         clip = mamp_actors(clip)
     elif p.actors == "cmd":

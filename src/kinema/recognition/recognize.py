@@ -18,6 +18,7 @@ from ..errors import UserError
 from ..motion.clip import Clip
 from ..motion.prepare import take_frames
 from ..motion.skeleton import Skeleton
+from ..words import plural
 from .classifier import Recogniser
 
 BATCH = 64
@@ -153,7 +154,7 @@ def recognize(
         if progress is not None:
             progress(some[-1] + size)
     if not counted:
-        raise UserError(f"{clip.source or 'clip'}: nobody is in any of its {clip.frames} frames")
+        raise UserError(f"{clip.source or 'clip'}: nobody is in any of its {plural(clip.frames, 'frame')}")
     return Recognition(clip.source, clip.fps, clip.frames, _labels(recogniser, total / counted, top), tuple(pieces))
 
 

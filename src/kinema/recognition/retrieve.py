@@ -28,6 +28,7 @@ from ..errors import UserError, unknown
 from ..files import atomic_file
 from ..motion.clip import Clip
 from ..training.precision import for_inference
+from ..words import plural
 from . import protocols
 from .encoder import Encoder
 from .recipes import to_json
@@ -174,7 +175,7 @@ def store_features(
             return read_kept(path, key, len(store))
         except ValueError as error:
             say(f"{path}: {error}; computed again")
-    say(f"computing features of {len(store)} clips" + (f" ({name})" if name else ""))
+    say(f"computing features of {plural(len(store), 'clip')}" + (f" ({name})" if name else ""))
     table = trained.features(part, PreparedClips(store, trained.recipe.prepare))
     try:
         with atomic_file(path) as temporary:

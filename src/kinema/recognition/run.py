@@ -27,6 +27,7 @@ from ..training.device import device_of
 from ..training.fit import Every, Result, fit
 from ..training.processes import layout
 from ..training.stage import Stage
+from ..words import plural
 from . import limits, protocols
 from .encoder import Encoder
 from .masa_prepare import check_signer
@@ -284,7 +285,7 @@ def prepared_query(trained: Trained, clip: Clip) -> Clip:
     """
     prepared = trained.recipe.prepare(clip)
     if not prepared.somebody():
-        raise UserError(f"{clip.source or 'clip'}: nobody is in any of its {clip.frames} frames")
+        raise UserError(f"{clip.source or 'clip'}: nobody is in any of its {plural(clip.frames, 'frame')}")
     return prepared
 
 

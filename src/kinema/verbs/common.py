@@ -22,6 +22,7 @@ from ..motion.formats.reading import BARE, read_clips
 from ..motion.skeleton import Skeleton
 from ..motion.skeletons import skeleton_of
 from ..text import one_line, say
+from ..words import plural
 
 if TYPE_CHECKING:  # torch, which other verbs do without
     from ..recognition.run import Trained
@@ -78,7 +79,8 @@ def tell_unfinished(folder: Path, epochs: float) -> None:
         return
     state = found.state
     total = f" of {max(1, round(epochs * round(state.index / state.epoch)))}" if state.epoch > 0 else ""
-    say(f"{folder}: trained {state.step}{total} steps; what it says is that of an unfinished run", to=sys.stderr)
+    steps = f"{state.step}{total} steps" if total else plural(state.step, "step")
+    say(f"{folder}: trained {steps}; what it says is that of an unfinished run", to=sys.stderr)
 
 
 def tell_weights(run: Trained) -> None:
@@ -104,7 +106,7 @@ def _is_bare(file: Path) -> bool:
 def checked_number(number: int, total: int, file: Path) -> int:
     """`number`, if `file` has so many clips; raises UserError otherwise."""
     if not 0 <= number < total:
-        raise UserError(f"--clip {number}: {file} has {total} clips" + (f", from 0 to {total - 1}" if total else ""))
+        raise UserError(f"--clip {number}: {file} has {plural(total, 'clip')}" + (f", from 0 to {total - 1}" if total else ""))
     return number
 
 

@@ -22,6 +22,7 @@ from ..recognition.run import open_run
 from ..text import say
 from ..training.device import device_of
 from ..training.made import made
+from ..words import plural
 from .common import check_folder, check_writable, say_table, tell_unfinished, tell_weights
 
 
@@ -113,7 +114,7 @@ def embed(folder: Path, source: Path, out: Path, weights: str, accelerator: str)
     tell_weights(trained)
     features = run_embed(trained, clips, device=str(device_of(accelerator)))
     save_features(out, features, names, [-1 if clip.label is None else clip.label for clip in clips])
-    say(f"{out}: features {features.shape} of {len(clips)} clips")
+    say(f"{out}: features {features.shape} of {plural(len(clips), 'clip')}")
 
 
 def demo(out: Path) -> None:

@@ -18,6 +18,7 @@ from ..recognition.run import CLASSIFIER, open_run, read_config
 from ..text import say
 from ..training.device import device_of
 from ..training.folder import CONFIG
+from ..words import plural
 from .common import check_folder, tell_unfinished, tell_weights
 from .train import changed, check_seed
 
@@ -70,13 +71,14 @@ def finetune(
     encoder = trained.encoder(weights=not scratch, drop_path=0.0 if frozen else how.drop_path).alone().to(device_of(accelerator))
     name = "linear" if frozen else "scratch" if scratch else "finetune"
     model, how = train_classifier(name, trained, encoder, task, how, out, seed=trained.seed, frozen=frozen, quiet=False)
-    say(f"{out}: {len(task.classes)} classes, trained on {len(task.split.train)} clips; `kinema recognize FILE --run {out}`")
+    trained_on = plural(len(task.split.train), "clip")
+    say(f"{out}: {plural(len(task.classes), 'class')}, trained on {trained_on}; `kinema recognize FILE --run {out}`")
     if not len(task.split.test):
         return
     score = score_classifier(name, model, task, how)
     found = {"top1": score.accuracy, **{k: score.details[k] for k in ("top5", "per_class", "per_class_top5")}}
     say(
-        f"{task.name}: {len(task.split.test)} test clips: top 1 {found['top1']:.1f} %, top 5 {found['top5']:.1f} %; "
+        f"{task.name}: {plural(len(task.split.test), 'test clip')}: top 1 {found['top1']:.1f} %, top 5 {found['top5']:.1f} %; "
         f"over classes {found['per_class']:.1f} % and {found['per_class_top5']:.1f} %"
     )
     each = np.diag(score.confusion(len(task.classes))).tolist()

@@ -14,6 +14,7 @@ from ..motion.clip import Clip
 from ..motion.formats import dotpose
 from ..text import say
 from ..view.overlay import save_film, save_sheet
+from ..words import plural
 from .common import check_writable
 from .progress import progress
 from .quiet import quiet
@@ -54,7 +55,7 @@ def pose(video: Path, out: Path | None, overlay: Path | None, fps: float | None)
 
 def _report(clip: Clip, out: Path, by: str) -> None:
     width, height = clip.image_size or (0, 0)
-    say(f"{clip.frames} frames, {clip.seconds:.2f} s at {clip.fps:.6g} a second, {width} x {height} pixels, by {by}")
+    say(f"{plural(clip.frames, 'frame')}, {clip.seconds:.2f} s at {clip.fps:.6g} a second, {width} x {height} pixels, by {by}")
     counts = found(clip)
     if any(counts.values()):
         say("found in frames: " + ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in counts.items()))

@@ -26,6 +26,7 @@ from ..recognition.recognize import recognize as run_recognize
 from ..text import one_line, say, say_json
 from ..training.device import device_of
 from ..view.timeline import Span, draw
+from ..words import plural
 from .common import check_writable, checked_number, clip_for, say_table, tell_unfinished
 from .progress import progress
 from .quiet import quiet
@@ -97,13 +98,16 @@ def recognize(
         clip = _sized(clip, _width_and_height(image_size), file)
     if person is not None:
         if person >= clip.people:
-            raise UserError(f"--person {person}: {file} has {clip.people} people, from 0 to {clip.people - 1}")
+            raise UserError(f"--person {person}: {file} has {plural(clip.people, 'person', 'people')}, from 0 to {clip.people - 1}")
         clip = take_people(clip, [person])
     tell_unfinished(run, recogniser.recipe.supervision.epochs)
     if recogniser.recipe.signs:
         prepared = recogniser.prepare(clip)
         if prepared is not None and not shows_hands(prepared):
-            say(f"{file}: no hand is seen in any of its {clip.frames} frames; what follows rests on the arms", to=sys.stderr)
+            say(
+                f"{file}: no hand is seen in any of its {plural(clip.frames, 'frame')}; what follows rests on the arms",
+                to=sys.stderr,
+            )
     with progress(clip.frames, "frame") as step:
         found = run_recognize(recogniser, clip, top=top, window=window, hop=hop, progress=step)
     if out is None and len(found.pieces) > 1 and not as_json:
@@ -155,7 +159,7 @@ def _film(file: Path, recogniser: Recogniser, told: TextIO, check: Callable[[flo
             extractor = Holistic()
             with progress(chosen.total, "frame") as step:
                 clip = extract(video, extractor, chosen, step)
-    say(f"{clip.frames} frames looked at by MediaPipe {extractor.version}", to=told)
+    say(f"{plural(clip.frames, 'frame')} looked at by MediaPipe {extractor.version}", to=told)
     return clip
 
 

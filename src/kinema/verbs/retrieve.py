@@ -18,6 +18,7 @@ from ..text import one_line, say, say_json
 from ..training.device import device_of
 from ..view.neighbours import Neighbour as Drawn
 from ..view.neighbours import kind_of, most, save_page, save_sheet
+from ..words import plural
 from .common import check_writable, clip_for, say_table, tell_unfinished, tell_weights
 
 DRAWINGS = (".png", ".html")
@@ -59,7 +60,7 @@ def retrieve(
     if left_out:
         tell(f"the query is in the store ({_line(', '.join(left_out))}) and left out")
     if len(found) < top:
-        tell(f"--top {top}: there are {len(found)} clips to compare with; all are given")
+        tell(f"--top {top}: only {plural(len(found), 'clip')} to compare with; all are given")
     shown = found[: most() - 1]
     if len(shown) < len(found):
         tell(f"the picture shows the {len(shown)} most similar of {len(found)}")
@@ -76,7 +77,7 @@ def retrieve(
         by = f"by {trained.recipe.method} {trained.recipe.preset}" + (f", stream {stream}" if stream else "")
         title = f"Motions of {_line(store.name)} most like one"
         subtitle = f"{_line('query', own, cells[0].name)}; {by}"
-        searched = f"{store.name}, {len(store)} clips, checksum {store.checksum[:12]}"
+        searched = f"{store.name}, {plural(len(store), 'clip')}, checksum {store.checksum[:12]}"
         footer = _line(f"kinema {__version__}", f"run {trained.folder.name}", searched)
         save_page(cells, HEADS, table, out, title, subtitle, footer)
     if as_json:

@@ -21,6 +21,7 @@ from ..recognition.structure import Problem, Refused, shown
 from ..text import say
 from ..training.checkpoint import averaged, steps
 from ..training.fit import Every
+from ..words import plural
 from .common import check_folder
 
 LARGEST_SEED = 2**63 - 1
@@ -168,9 +169,11 @@ def train(
     )
     if result.finished:
         most = f", the most of this recipe (--epochs {chosen.epochs:g} for all)" if result.step == chosen.most_steps else ""
-        say(f"{out}: finished after {result.step} steps{most}; measure it with `kinema evaluate {out} --data {data} --split ...`")
+        say(
+            f"{out}: finished after {plural(result.step, 'step')}{most}; measure it with `kinema evaluate {out} --data {data} --split ...`"
+        )
     else:
-        say(f"{out}: stopped after {result.step} steps; the same command with --resume goes on")
+        say(f"{out}: stopped after {plural(result.step, 'step')}; the same command with --resume goes on")
 
 
 def import_weights(method: str, file: Path, preset: str, out: Path, skeleton: str | None) -> None:

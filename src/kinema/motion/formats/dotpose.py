@@ -20,6 +20,7 @@ from pose_format.utils.reader import BufferReader
 
 from ...errors import FormatError, UserError
 from ...files import atomic_file
+from ...words import plural
 from ..clip import MAX_PEOPLE, Clip
 from ..keypoints import HAND21
 from ..outline import outline
@@ -80,7 +81,7 @@ def read(job: Job) -> list[Clip]:
 def _header(content: bytes, origin: str) -> tuple[PoseHeader, int]:
     """The header and where it ends. What it holds takes its bytes from the file, so it is never larger than those."""
     if len(content) < 4:
-        raise FormatError(origin, f"{len(content)} bytes are no .pose file; copy or download it again")
+        raise FormatError(origin, f"{plural(len(content), 'byte')}, no .pose file; copy or download it again")
     version = struct.unpack_from("<f", content)[0]
     if version != 0 and round(version, 3) not in VERSIONS[1:]:  # as the library tells them apart
         raise FormatError(origin, "not a .pose file of version 0.0, 0.1 or 0.2: it is damaged or of another format")
@@ -150,7 +151,7 @@ def _promised(content: bytes, start: int, header: PoseHeader, origin: str) -> tu
     if one * frames != there or not one:
         raise FormatError(
             origin,
-            f"its header promises {frames} frames of {people} people, {one * frames} bytes, and {there} follow: "
+            f"its header promises {plural(frames, 'frame')} of {plural(people, 'person', 'people')}, {one * frames} bytes, and {there} follow: "
             "it is cut off or damaged; copy or download it again",
         )
     return int(frames), int(people)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import FormatError, UserError
+from ...words import plural
 from ..clip import MAX_FRAMES, MAX_PEOPLE, Clip
 from ..skeleton import Skeleton
 from .tables import finite
@@ -27,7 +28,7 @@ def check_shape(frames: int, people: int, joints: int, origin: str) -> None:
     if not 1 <= frames <= MAX_FRAMES:
         raise FormatError(origin, f"{frames} frames; expected 1 to {MAX_FRAMES}")
     if not 1 <= people <= MAX_PEOPLE:
-        raise FormatError(origin, f"{people} people; expected 1 to {MAX_PEOPLE}")
+        raise FormatError(origin, f"{plural(people, 'person', 'people')}; expected 1 to {MAX_PEOPLE}")
     if frames * people * joints > MAX_JOINTS:
         raise FormatError(
             origin,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ...errors import FormatError, UserError
+from ...words import plural
 from ..clip import Clip
 from . import sign_lists
 from .jobs import Job, JobList
@@ -59,8 +60,9 @@ class MSASL:
         if not isinstance(value, list):
             raise FormatError(file.origin, 'expected a list of {"label": ..., "signer_id": ..., "width": ..., "height": ...}')
         signs: list[Sign] = []
+        origin = file.origin
         for i, entry in enumerate(cast("list[Any]", value)):
-            where = f"{file.origin}, entry {i}"
+            where = f"{origin}, entry {i}"
             known = cast("dict[str, Any]", entry) if isinstance(entry, dict) else {}
             label = sign_lists.label(known.get("label"), max(SIZES), where)
             if label >= self.classes:
@@ -78,7 +80,7 @@ class MSASL:
         value = sign_lists.read_list(file)
         names = cast("list[Any]", value) if isinstance(value, list) else []
         if len(names) < self.classes:
-            raise FormatError(file.origin, f"{len(names)} names; expected a list of at least {self.classes}")
+            raise FormatError(file.origin, f"{plural(len(names), 'name')}; expected a list of at least {self.classes}")
         return [sign_lists.class_name(name, f"{file.origin}, entry {i}") for i, name in enumerate(names[: self.classes])]
 
 

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from ...errors import FormatError
+from ...words import plural
 from ..clip import Clip
 from ..skeletons import MSR20
 from .jobs import Job
@@ -65,7 +66,7 @@ def read(job: Job) -> list[Clip]:
     action, subject, episode = (int(match[i]) for i in (2, 3, 4))
     rows = table(job.member.read(MAX_TEXT), origin, 4)
     if len(rows) % 20:
-        raise FormatError(origin, f"{len(rows)} rows; expected 20 a frame, so the file is cut off or holds other joints")
+        raise FormatError(origin, f"{plural(len(rows), 'row')}; expected 20 a frame, so the file is cut off or holds other joints")
     values = finite(rows.reshape(-1, 1, 20, 4), origin)
     confidence = values[..., 3].copy()
     if not ((confidence >= 0) & (confidence <= 1)).all():

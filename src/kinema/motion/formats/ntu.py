@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import FormatError
+from ...words import plural
 from ..clip import MAX_FRAMES, MAX_PEOPLE, Clip
 from ..skeletons import NTU25
 from .jobs import Job
@@ -252,7 +253,7 @@ class _Text:
         """Nothing may follow."""
         if self.at != len(self.lines):
             raise FormatError(
-                self.origin, f"{len(self.lines) - self.at} lines follow the last of the {self.total} frames it announces"
+                self.origin, f"{plural(len(self.lines) - self.at, 'line')} after the last of the {self.total} frames it announces"
             )
 
     def _whole(self, line: int) -> int | None:

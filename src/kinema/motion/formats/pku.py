@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import FormatError
+from ...words import plural
 from ..clip import MAX_FRAMES, Clip
 from ..skeletons import NTU25
 from .jobs import Job
@@ -128,7 +129,7 @@ def read(job: Job) -> list[Clip]:
         )
     if not clips:
         raise FormatError(
-            label_file.origin, f"no instance with anybody in it within the {len(video)} frames of {job.member.origin}"
+            label_file.origin, f"no instance with anybody in it within the {plural(len(video), 'frame')} of {job.member.origin}"
         )
     return clips
 

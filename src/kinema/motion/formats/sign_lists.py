@@ -197,8 +197,9 @@ def _image_sizes(source: Path, files: Sequence[Member]) -> dict[str, tuple[int, 
     if not isinstance(value, dict):
         raise FormatError(file.origin, 'expected {"clip name": [width, height], ...}')
     sizes: dict[str, tuple[int, int]] = {}
+    origin = file.origin
     for name, size in cast("dict[str, Any]", value).items():
-        where = f"{file.origin}, {shown(name)}"
+        where = f"{origin}, {shown(name)}"
         two = cast("list[Any]", size) if isinstance(size, list) else []
         if len(two) != 2:
             raise FormatError(where, "expected [width, height]")

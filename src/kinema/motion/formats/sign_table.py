@@ -67,8 +67,9 @@ class SignTable:
         """What the table says, and remarks for the user."""
         table = read_rows(file, REQUIRED, OPTIONAL)
         signs: dict[str, Sign] = {}
+        origin = file.origin
         for line, cells in table:
-            where = f"{file.origin}, line {line}"
+            where = f"{origin}, line {line}"
             empty = [column for column in REQUIRED if column not in cells]
             if empty:
                 raise FormatError(where, f"{empty[0]} is empty")

@@ -16,6 +16,7 @@ from typing import Any, cast
 import numpy as np
 
 from ...errors import FormatError
+from ...words import plural
 from ..clip import Clip
 from ..keypoints import WHOLEBODY133
 from . import peek
@@ -82,7 +83,7 @@ def _clips(values: Any, known: Mapping[str, Any], origin: str) -> list[Clip]:
     check_shape(points.shape[0], points.shape[1], JOINTS, origin)
     names = known.get("img_list")
     if isinstance(names, list | tuple) and len(cast("list[Any]", names)) != len(points):
-        raise FormatError(origin, f"img_list names {len(cast('list[Any]', names))} frames, keypoints have {len(points)}")
+        raise FormatError(origin, f"img_list names {plural(len(cast('list[Any]', names)), 'frame')}, keypoints have {len(points)}")
     return [estimated(points[..., :2], points[..., 2], WHOLEBODY133, FPS, origin, _size(known.get("image_size"), origin))]
 
 

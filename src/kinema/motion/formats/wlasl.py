@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 from ...errors import FormatError, UserError
+from ...words import plural
 from ..clip import Clip
 from . import sign_lists
 from .jobs import Job, JobList
@@ -51,8 +52,9 @@ class WLASL:
             raise FormatError(file.origin, 'no clips; expected {"video id": {"subset": "train", "action": [class, first, last]}}')
         names, signers = self._names(source, files)
         signs: list[Sign] = []
+        origin = file.origin
         for video, row in cast("dict[str, Any]", value).items():
-            where = f"{file.origin}, video {sign_lists.shown(video)}"
+            where = f"{origin}, video {sign_lists.shown(video)}"
             if not _ID.fullmatch(video):
                 raise FormatError(where, "the id is no plain file name; expected digits such as 00335")
             known = cast("dict[str, Any]", row) if isinstance(row, dict) else {}
@@ -80,7 +82,7 @@ class WLASL:
         else:
             return [str(i) for i in range(self.classes)], signers
         if len(names) < self.classes:
-            raise FormatError(file.origin, f"{len(names)} classes; {self.list} needs {self.classes}")
+            raise FormatError(file.origin, f"{plural(len(names), 'class')}; {self.list} needs {self.classes}")
         return names[: self.classes], signers
 
 
@@ -90,9 +92,10 @@ def _glosses(file: Member, signers: dict[str, str]) -> list[str]:
     if not isinstance(value, list):
         raise FormatError(file.origin, 'expected a list of {"gloss": ..., "instances": [...]}')
     names: list[str] = []
+    origin = file.origin
     for i, entry in enumerate(cast("list[Any]", value)):
         known = cast("dict[str, Any]", entry) if isinstance(entry, dict) else {}
-        names.append(sign_lists.class_name(known.get("gloss"), f"{file.origin}, entry {i}"))
+        names.append(sign_lists.class_name(known.get("gloss"), f"{origin}, entry {i}"))
         instances = known.get("instances")
         for instance in cast("list[Any]", instances) if isinstance(instances, list) else []:
             facts = cast("dict[str, Any]", instance) if isinstance(instance, dict) else {}
@@ -104,11 +107,12 @@ def _glosses(file: Member, signers: dict[str, str]) -> list[str]:
 
 def _class_list(file: Member) -> list[str]:
     names: list[str] = []
-    for number, line in enumerate(decode(file.read(sign_lists.MAX_LIST), file.origin).splitlines()):
+    origin = file.origin
+    for number, line in enumerate(decode(file.read(sign_lists.MAX_LIST), origin).splitlines()):
         place, _, name = line.partition("\t")
         if place.strip() != str(number):
             raise FormatError(
                 file.origin, f"line {number + 1} is {sign_lists.shown(line)}; expected class {number}, a tab, its name"
             )
-        names.append(sign_lists.class_name(name.strip(), f"{file.origin}, line {number + 1}"))
+        names.append(sign_lists.class_name(name.strip(), f"{origin}, line {number + 1}"))
     return names
