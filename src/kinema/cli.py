@@ -13,6 +13,8 @@ from .front import DATA_VERBS, PARAMETERS, VERBS, data_app, main, parse, verb
 __all__ = ["DATA_VERBS", "PARAMETERS", "VERBS", "main", "parse"]
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
+Units = Literal["m", "cm", "mm", "in", "ft", "px", "none"]
+Axis = Literal["x", "y", "z", "-x", "-y", "-z"]
 
 
 @verb("list", data_app)
@@ -34,6 +36,9 @@ def data_build(
     workers: int | None = None,
     strict: bool = False,
     overwrite: bool = False,
+    units: Units | None = None,
+    up: Axis | None = None,
+    left_handed: bool = False,
 ) -> None:
     """Read motion files into a store, which training opens without reading.
 
@@ -43,14 +48,19 @@ def data_build(
         dataset: name from `kinema data list`; gives format, classes and splits.
         format: format of the files, if it is no known data set; default: guessed.
         index: your own data: a CSV with the columns file and label (and subject, view, split, fps, start, end, caption if you have them).
-        skeleton: your own data: a JSON with joints and parents, or the name of a known skeleton.
+        skeleton: your own data: a JSON with joints and parents, or the name of a known skeleton; of other formats the skeleton to which all
+            clips are converted, by the names of joints.
         workers: processes, at most and by default one a core.
         strict: stop at the first bad file instead of skipping it.
         overwrite: replace the store that is there.
+        units: what the numbers of your own data are in; none: no unit of length, as divided by the size of the person. Lengths become
+            meters. Poses of the image (.pose and the like) are px or none, which is otherwise guessed.
+        up: the axis of your own data that points up; it is turned to y (of 2-D to -y, as in an image).
+        left_handed: the axes of your own data are left-handed, as in Unity and Unreal.
     """
     from .verbs import data as data_verb
 
-    data_verb.build_store(source, out, dataset, format, index, skeleton, workers, strict, overwrite)
+    data_verb.build_store(source, out, dataset, format, index, skeleton, workers, strict, overwrite, units, up, left_handed)
 
 
 @verb("stage", data_app)
@@ -70,7 +80,7 @@ def data_stage(name: Positional[str], out: Path, clips: int | None = None, overw
 
 @verb("check", data_app)
 def data_check(store: Positional[Path], strict: bool = False) -> None:
-    """Verify a store: checksum, clips, classes and the sizes of its splits.
+    """Verify a store: checksum, clips, classes and the sizes of its splits; warn of units and axes that seem wrong.
 
     Args:
         store: the folder that `kinema data build` made.

@@ -25,6 +25,7 @@ from ..files import read_json, write_json
 from ..machine import cores
 from ..motion import formats
 from ..motion.clip import Clip
+from ..motion.conventions import Conventions
 from ..motion.formats.jobs import Job, JobList
 from ..motion.names import one_form
 from ..motion.skeleton import Skeleton
@@ -33,15 +34,17 @@ from ..schema import fits
 from ..words import plural
 from .datasets import Dataset
 from .datasets import dataset as find_dataset
+from .door import Door, Reader, door
+from .doubts import doubts
+from .kinds import Kind, Kinds
 from .publish import publish, remove_replaced
 from .store import Store, check_free
 from .work import work_folder
 
 CHUNK = 64
 """Jobs of one chunk, or as many more as one file has. Part of what is built, so never taken from the number of workers."""
-VERSION = 3
+VERSION = 4
 """Raised when the chunks of an older build can no longer be continued."""
-Reader = Callable[[Job], list[Clip]]
 Progress = Callable[[str, int, int | None], None]
 """Called with what is counted (rows, files, clips), how many are done, and how many there are (None: nobody knows)."""
 
@@ -57,6 +60,7 @@ class BuildSummary:
         resumed: files that an earlier, interrupted build had read.
         seconds: of this run.
         remarks: what the data set's list names and the source does not have, and how a table was read, a line each.
+        doubts: what the clips seem to be that they should not (`doubts`), a line each.
     """
 
     store: Path
@@ -68,6 +72,7 @@ class BuildSummary:
     seconds: float
     remarks: tuple[str, ...] = ()
     noun: str = "file"
+    doubts: tuple[str, ...] = ()
 
     def lines(self, most: int = 10) -> list[str]:
         """The summary for a person, naming at most `most` of what was bad."""
@@ -99,6 +104,7 @@ def build(
     skeleton: Skeleton | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
+    conventions: Conventions = Conventions(),  # noqa: B008, it is frozen
 ) -> BuildSummary:
     """Reads all clips of `source` into a store.
 
@@ -109,12 +115,15 @@ def build(
         format: name in `motion.formats.FORMATS`, or a module of one's own with `jobs` and `read`; default: guessed from the files.
         workers: processes; default: one per core. 1 reads in this process.
         strict: stop at the first bad file instead of skipping it.
-        index, skeleton: of the format ``user``: the table of clips, and the joints of the arrays.
+        index: of the format ``user``: the table of clips.
+        skeleton: of the format ``user`` the joints of the arrays; of any other the skeleton that every clip is converted to by the names
+            of joints (`motion.convert`).
         overwrite: replace a store that is there.
         progress: called while it works, for who wants to show how far it is.
+        conventions: units and axes of files that do not say them (`door.SILENT`, `door.POSES`).
 
     Raises:
-        UserError: no clips, unknown names, bad options, a disk that is full, or with `strict` the first bad file.
+        UserError: no clips, clips of several kinds (which are named), unknown names, bad options, a disk that is full, or with `strict` the first bad file.
     """
     begun, source, out, told = time.monotonic(), Path(source), Path(out), progress or _silent
     check_free(out, overwrite)
@@ -123,7 +132,8 @@ def build(
         format = "user"
     label, module = _format(source, known, format)
     found = _jobs(module, label, source, index, skeleton, told)
-    jobs = [job for job in found if known is None or known.keep(job.name)]
+    kept = [job for job in found if known is None or known.keep(job.name)]
+    read, jobs = door(module, label, known, kept, conventions, skeleton)
     listed = found if isinstance(found, JobList) else None
     if not jobs:
         raise UserError(f"{source}: no files of {known.title if known else f'format {label}'}; is it the right folder or zip?")
@@ -131,17 +141,20 @@ def build(
     noun = "row" if module is formats.user else "file"
     place = out.resolve()  # of a link, what it leads to
     work = place.with_name(f".{place.name}.building")
-    with work_folder(work, _fingerprint(label, known, jobs)):
+    with work_folder(work, _fingerprint(label, known, jobs, read)):
         remove_replaced(place)
         missing = [i for i in range(len(parts)) if _finished(work, i) is None]
         resumed = len(jobs) - sum(len(parts[i]) for i in missing)
-        _read_all(parts, missing, work, module.read, workers or cores(), strict, lambda done: told(noun, done, len(jobs)), resumed)
+        _read_all(parts, missing, work, read, workers or cores(), strict, lambda done: told(noun, done, len(jobs)), resumed)
         skipped = [bad for i in range(len(parts)) for bad in _finished(work, i) or []]
         if skipped and strict:
             raise FormatError(*skipped[0])
         if skipped and not any(_part(work, i).exists() for i in range(len(parts))):
             none = f"none of {len(jobs)} {noun}s could be read; the first" if len(jobs) > 1 else f"its one {noun} could not be read"
             raise UserError(f"{source}: {none}: {skipped[0][0]}: {skipped[0][1]}")
+        mixed = _kinds(work, len(parts)).problem()
+        if mixed is not None:
+            raise UserError(f"{source}: {mixed}")
         shutil.rmtree(work / "store", ignore_errors=True)
         store = Store.write(
             work / "store",
@@ -150,13 +163,14 @@ def build(
             skeleton=SKELETONS[known.skeleton] if known and known.skeleton else None,
             classes=listed.classes if listed else known.classes if known else None,
             dataset=known.name if known else None,
+            read_as=conventions.to_json(),
         )
-        clips = len(store)
+        clips, doubted = len(store), tuple(doubts(store))
         publish(work / "store", place)
     shutil.rmtree(work)
     seconds = time.monotonic() - begun
     remarks = listed.remarks if listed else ()
-    return BuildSummary(out, clips, len(jobs), tuple(skipped), len(found) - len(jobs), resumed, seconds, remarks, noun)
+    return BuildSummary(out, clips, len(jobs), tuple(skipped), len(found) - len(jobs), resumed, seconds, remarks, noun, doubted)
 
 
 def _silent(what: str, done: int, total: int | None) -> None:
@@ -191,14 +205,14 @@ def _jobs(
 ) -> Sequence[Job]:
     if module is formats.user:
         return formats.user.jobs(source, index, skeleton, lambda row: told("line of the table", row, None))
-    if index is not None or skeleton is not None:
-        raise UserError(f"--index and --skeleton belong to the format user; {label} knows its own")
+    if index is not None:
+        raise UserError(f"--index belongs to the format user; {label} knows its own")
     return module.jobs(source)
 
 
-def _fingerprint(label: str, known: Dataset | None, jobs: Sequence[Job]) -> str:
+def _fingerprint(label: str, known: Dataset | None, jobs: Sequence[Job], read: Door) -> str:
     """A hash of everything that the chunks depend on: the format, and each file's name, size, time and context."""
-    digest = hashlib.sha256(repr((VERSION, CHUNK, label, known.name if known else None)).encode())
+    digest = hashlib.sha256(repr((VERSION, CHUNK, label, known.name if known else None, read.conventions, read.skeleton)).encode())
     times: dict[str, int] = {}
     for job in jobs:
         member = job.member
@@ -206,7 +220,7 @@ def _fingerprint(label: str, known: Dataset | None, jobs: Sequence[Job]) -> str:
         if place not in times:
             times[place] = member.changed()
         context = [_words(part) if isinstance(part, Skeleton) else repr(part) for part in job.context]
-        digest.update(repr((job.name, member.name, member.size, times[place], context)).encode())
+        digest.update(repr((job.name, member.name, member.size, times[place], context, job.units)).encode())
     return digest.hexdigest()
 
 
@@ -230,6 +244,18 @@ def _bad_list(work: Path, i: int) -> Path:
     return work / f"part-{i:06}.bad.json"
 
 
+def _kind_list(work: Path, i: int) -> Path:
+    return work / f"part-{i:06}.kinds.json"
+
+
+def _kinds(work: Path, parts: int) -> Kinds:
+    """The kinds of clip in all parts."""
+    kinds = Kinds()
+    for i in range(parts):
+        kinds.join(Kinds.read(_kind_list(work, i)))
+    return kinds
+
+
 def _finished(work: Path, i: int) -> list[tuple[str, str]] | None:
     """The bad files of a chunk that has been read, with reasons; None of one that is still to be read, or is damaged."""
     try:
@@ -238,6 +264,7 @@ def _finished(work: Path, i: int) -> list[tuple[str, str]] | None:
             return None
         if _part(work, i).exists():
             Store.open(_part(work, i), resolved=False)
+        Kinds.read(_kind_list(work, i))
     except UserError:
         return None
     return [(name, reason) for name, reason in listed]
@@ -287,9 +314,12 @@ def _read_chunk(
     bad: list[tuple[str, str]] = []
     clips = _clips(jobs, read, strict, bad, step)
     shutil.rmtree(_part(work, i), ignore_errors=True)
-    first = next(clips, None)
+    kinds = Kinds()
+    alike = kinds.first(clips)  # those of other kinds are counted alone: they end the build, when it knows how many there are
+    first = next(alike, None)
     if first is not None:
-        Store.write(_part(work, i), chain([first], clips), name="part", resolve=False)
+        Store.write(_part(work, i), chain([first], alike), name="part", resolve=False)
+    kinds.write(_kind_list(work, i))
     write_json(_bad_list(work, i), bad)
 
 

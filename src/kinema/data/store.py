@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, Literal, NotRequired
@@ -25,6 +25,7 @@ from ..schema import Table, shown
 from ..text import one_line, plain_json
 from ..words import plural
 from . import ragged
+from .kinds import Kind, Kinds
 from .publish import put_back
 from .ragged import DTYPES, RaggedWriter, map_safetensors
 from .work import replacement
@@ -38,7 +39,7 @@ ARRAYS = {"positions": "F32", "confidence": "F32", "body_ids": "I64", "rotations
 
 _FPS = Annotated[float, SLOWEST, FASTEST]
 _SIDE = Annotated[int, 0, 2**31]
-_STORE = Table(name=str, dataset=str | None, fps=_FPS, classes=list[str], skeleton=dict[str, Any], clips=list[Any], checksum=str)
+_STORE = Table(name=str, dataset=str | None, fps=_FPS, classes=list[str], skeleton=dict[str, Any], clips=list[Any], checksum=str, read_as=NotRequired[dict[str, Any]])
 _CLIP = Table(
     id=str,
     frames=Annotated[int, 1, MAX_FRAMES],
@@ -103,6 +104,7 @@ class Store:
     Attributes:
         folder: where it lies. name: of the data. dataset: name in `datasets.DATASETS`, or None.
         skeleton: of all clips. classes: names by label. fps: of most clips. entries: one per clip.
+        read_as: the units and axes of the files as the user said them (`motion.conventions`), from which the clips were converted.
         checksum: SHA-256 of everything it holds, as written; `verify` compares.
     """
 
@@ -116,6 +118,7 @@ class Store:
         self.skeleton = Skeleton.from_json(index["skeleton"], path)
         self.classes: tuple[str, ...] = tuple(map(one_form, index["classes"]))
         self.fps = float(index["fps"])
+        self.read_as: dict[str, Any] = index.get("read_as", {})
         self.entries = [Entry.from_json(e, self.fps, f"{path}: clip {i}") for i, e in enumerate(index["clips"])]
         self._arrays = {k: v for k, v in arrays.items() if k in ARRAYS}
         # a copy: int64 behind an odd number of float32 is unaligned in the file, and these are small
@@ -251,12 +254,13 @@ class Store:
         dataset: str | None = None,
         overwrite: bool = False,
         resolve: bool = True,
+        read_as: Mapping[str, object] | None = None,
     ) -> Store:
         """Writes a store, one clip in memory at a time, and opens it. On any error nothing is left behind.
 
         Args:
             folder: must not exist, or be empty, or be a store with `overwrite`.
-            clips: (id, clip); ids are unique, all clips share skeleton and number of coordinates.
+            clips: (id, clip); ids are unique, all clips share skeleton, units and number of coordinates.
             name: of the data.
             skeleton: that all clips must have; default: of the first clip.
             classes: names by label. Default: taken from the clips; if a clip has a `label_name` and no label, the classes are the
@@ -264,6 +268,7 @@ class Store:
             dataset: name in `datasets.DATASETS`.
             overwrite: replace the store that is there.
             resolve: False keeps labels and their names as the clips have them (the parts of a build).
+            read_as: the conventions from which the clips were converted, for the index.
 
         Raises:
             UserError: something is in the way, clips do not fit each other or the classes, or the disk is full.
@@ -273,16 +278,20 @@ class Store:
         if folder.exists():
             place = folder.resolve()  # of a link, what it leads to
             with replacement(place, place.with_name(f"{TEMPORARY}store-{place.name}")) as fresh:
-                cls.write(fresh, clips, name=name, skeleton=skeleton, classes=classes, dataset=dataset, resolve=resolve)
+                more: dict[str, Any] = {"classes": classes, "dataset": dataset, "resolve": resolve, "read_as": read_as}
+                cls.write(fresh, clips, name=name, skeleton=skeleton, **more)
             return cls.open(folder, resolved=resolve)
         with atomic_folder(folder) as temporary:
             entries: dict[str, Entry] = {}
+            kinds = Kinds()
             with RaggedWriter(temporary / FRAMES, ARRAYS) as writer:
                 for identity, clip in clips:
+                    kinds.add(identity, Kind.of(clip))
+                    if len(kinds.count) > 1:
+                        continue  # nothing will be written: the rest is counted
                     skeleton = skeleton or clip.skeleton
                     if clip.skeleton != skeleton:
-                        found = f"{clip.skeleton.name!r}, others {skeleton.name!r}"
-                        raise UserError(f"{identity}: skeleton {found}. Use one store each")
+                        raise UserError(f"{identity}: skeleton {clip.skeleton.name!r}; {name} has {skeleton.name!r}")
                     if identity in entries:
                         raise UserError(f"two clips are called {identity!r}; rename one")
                     entries[identity] = _entry(identity, clip)
@@ -290,6 +299,9 @@ class Store:
                         writer.add({array: _rows(array, getattr(clip, array)) for array in ARRAYS})
                     except UserError as error:
                         raise UserError(f"{identity}: {error}") from error
+                problem = kinds.problem()
+                if problem is not None:
+                    raise UserError(f"{name}: {problem}")
                 digest = writer.finish()
             if skeleton is None:
                 raise UserError(f"{folder}: no clips to write, and no skeleton given")
@@ -306,6 +318,7 @@ class Store:
                 "classes": list(names),
                 "skeleton": skeleton.to_json(),
                 "clips": [e.to_json(fps) for e in resolved],
+                **({"read_as": dict(read_as)} if read_as else {}),
             }
             digest.update(_canonical(index))
             _write_index(temporary / INDEX, {**index, "checksum": digest.hexdigest()})

@@ -5,6 +5,7 @@ Nothing is estimated: a joint that the source does not have is absent in the res
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from ..errors import UserError
 from .clip import Clip
 from .keypoints import HAND, HAND21
 from .skeleton import Skeleton
+from .skeletons import SKELETONS
 
 SAME = (
     ("left_foot_index", "left_big_toe"),
@@ -54,6 +56,13 @@ def hand(clip: Clip, side: Literal["left", "right"]) -> Clip:
         raise UserError(f"hand {side!r}; expected left or right")
     chosen = _chosen(clip, [_source(f"{side}_{joint}", _names(clip)) for joint in HAND], HAND21)
     return chosen.with_(meta={**clip.meta, "hand": side})
+
+
+def common(skeletons: Sequence[Skeleton]) -> Skeleton | None:
+    """The known skeleton with the most joints of which each of these has all; None if there is none, as with one hand alone."""
+    names = [{joint: i for i, joint in enumerate(s.joints)} for s in skeletons]
+    fitting = [s for s in SKELETONS.values() if s != HAND21 and all(_source(j, n) is not None for n in names for j in s.joints)]
+    return max(fitting, key=len, default=None)
 
 
 def _names(clip: Clip) -> dict[str, int]:

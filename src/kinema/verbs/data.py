@@ -7,12 +7,15 @@ from pathlib import Path
 
 from ..data.build import build
 from ..data.datasets import DATASETS, Dataset
+from ..data.doubts import doubts
+from ..data.kinds import Kind, Kinds
 from ..data.splits import check, split, splits
 from ..data.stage import signs1, stage1
 from ..data.stage.world import WORLDS
 from ..data.store import Store
 from ..errors import UserError, unknown
 from ..machine import cores
+from ..motion.conventions import Conventions
 from ..motion.skeletons import skeleton_of
 from ..text import say
 from ..words import plural
@@ -53,6 +56,9 @@ def build_store(
     workers: int | None,
     strict: bool,
     overwrite: bool,
+    units: str | None = None,
+    up: str | None = None,
+    left_handed: bool = False,
 ) -> None:
     """Builds, then says what is there and what was skipped.
 
@@ -76,6 +82,7 @@ def build_store(
             strict=strict,
             overwrite=overwrite,
             progress=stages,
+            conventions=Conventions(units, up, left_handed),
         )
     store = Store.open(out)
     say(*summary.lines())
@@ -112,17 +119,21 @@ def _sizes(store: Store, name: str) -> str:
 
 
 def check_store(path: Path, strict: bool) -> None:
-    """Reads everything once.
+    """Reads everything once, and looks at what is in it: units, axes, sizes of splits.
 
     Raises:
-        UserError: damage; with `strict` also split sizes that differ from the published ones.
+        UserError: damage; clips in different units (of an older version's build); with `strict` also split sizes that differ from the published ones.
     """
     store = Store.open(path)
     store.verify()
-    for i in range(len(store)):
-        store.clip(i)
+    kinds = Kinds((entry.id, Kind.of(store.clip(i))) for i, entry in enumerate(store.entries))
+    problem = kinds.problem()
+    if problem is not None:
+        raise UserError(f"{path}: {problem}")
     remarks = check(store)
     if strict and remarks:
         raise UserError(f"{path}: {plural(len(remarks), 'difference')} from the published protocol: {'; '.join(remarks)}")
     say(f"{path}: whole; {plural(len(store), 'clip')}, {plural(len(store.classes), 'class')}, {store.skeleton.name}")
-    say(*remarks)
+    if store.read_as:
+        say(f"converted from {', '.join(f'{name} {value}' for name, value in store.read_as.items())}")
+    say(*remarks, *(f"warning: {doubt}" for doubt in doubts(store)))

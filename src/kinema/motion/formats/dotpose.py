@@ -75,7 +75,7 @@ def read(job: Job) -> list[Clip]:
         xy[:, :, joint] = data[:, :, point, :2]
         confidence[:, :, joint] = score[:, :, point]
     size = (int(header.dimensions.width), int(header.dimensions.height))
-    return [estimated(xy, confidence, skeleton, fps, origin, size, meta={"hand": side} if side else {})]
+    return [estimated(xy, confidence, skeleton, fps, origin, size, job.units, meta={"hand": side} if side else {})]
 
 
 def _header(content: bytes, origin: str) -> tuple[PoseHeader, int]:

@@ -10,11 +10,14 @@ from ...errors import FormatError, UserError
 from ...words import plural
 from ..clip import MAX_FRAMES, MAX_PEOPLE, Clip
 from ..skeleton import Skeleton
+from .image_units import image_units
 from .tables import finite
 
-NORMALISED_WITHIN = 8.0
-"""Coordinates that are all this close to zero are not pixels: nobody's picture is so small. Shoulder widths and shares of the
-image, the usual other units, stay well within."""
+HIGHEST_SCORE = 2.0
+"""Scores of which most are above this are on another scale than 0 to 1, such as percent. Heat maps go a little above 1, and COCO marks
+what is visible with 2."""
+INSIDE = 0.25
+"""Of the sure joints, the least share within a picture whose size is believed: of a face close up, the body is guessed outside of it."""
 MAX_JOINTS = 64 * 2**20
 """Most joints of one clip, frames and people together: half a gigabyte, or more than three hours of one person of 137 joints."""
 
@@ -43,38 +46,59 @@ def estimated(
     fps: float,
     origin: str,
     image_size: tuple[int, int] | None = None,
+    units: str | None = None,
     **facts: Any,
 ) -> Clip:
     """A clip of 2-D joints.
 
-    Scores are cut to 0..1 (heat maps and interpolation leave that range). A joint whose score is 0 or less is absent: zero, whatever
-    the file has there.
+    Scores are cut to 0..1 (see `scores`). A joint whose score is 0 or less is absent: zero, whatever the file has there. `image_units`
+    tells pixels from normalised coordinates.
 
     Args:
         xy: `(T, M, J, 2)` numbers, y down. score: `(T, M, J)` numbers.
         skeleton: names the `J` joints. fps: frames per second. origin: the file.
-        image_size: (width, height), dropped where the coordinates turn out not to be pixels.
+        image_size: (width, height), dropped where the coordinates turn out not to be pixels, or not those of such a picture.
+        units: ``pixels`` or ``normalised``; None: as they seem to be.
         facts: further fields of `Clip`.
 
     Raises:
-        FormatError: NaN or infinity in a score, or in a joint that was seen; no frames; or what a clip cannot have.
+        FormatError: NaN or infinity in a score, or in a joint that was seen; scores on another scale; no frames; or what a clip cannot
+            have.
     """
-    confidence = finite(score, origin).clip(0, 1)
+    confidence = scores(score, origin)
     seen = confidence > 0
     positions = finite(np.where(seen[..., None], xy, 0), origin)
-    reach = float(np.abs(positions).max(initial=0))
-    normalised = 0 < reach <= NORMALISED_WITHIN
-    size = None if normalised or image_size is None or min(image_size) < 1 else image_size
+    units = units or image_units(positions, seen, skeleton)
+    known = units == "pixels" and image_size is not None and min(image_size) >= 1
+    size = image_size if known and image_size and _within(positions[confidence >= 0.5], image_size) >= INSIDE else None
     try:
         return Clip(
             positions,
             skeleton,
             fps=fps,
             confidence=confidence,
-            units="normalised" if normalised else "pixels",
+            units=units,
             image_size=size,
             source=origin,
             **facts,
         )
     except UserError as error:
         raise FormatError(origin, str(error).removeprefix(f"{origin}: ")) from None
+
+
+def scores(values: np.ndarray, origin: str) -> np.ndarray:
+    """Confidences as float32 in 0..1: heat maps and interpolation leave that range a little, and are cut.
+
+    Raises:
+        FormatError: NaN or infinity, or most scores are on another scale.
+    """
+    found = finite(values, origin)
+    usual = float(np.median(found[found > 0])) if (found > 0).any() else 0.0
+    if usual > HIGHEST_SCORE:
+        raise FormatError(origin, f"scores of about {usual:.3g}; expected 0 to 1: divide them by their scale (percent: by 100)")
+    return found.clip(0, 1)
+
+
+def _within(points: np.ndarray, size: tuple[int, int]) -> float:
+    """The share of points `(N, 2)` that lie in the picture; 1 where there are none."""
+    return float(((points >= 0) & (points <= np.array(size))).all(-1).mean()) if len(points) else 1.0

@@ -17,11 +17,13 @@ class Job:
         name: stable id within the source, the same wherever the source lies; a store refers to clips by it.
         member: the file.
         context: what side files said about it (labels, frame ranges, an index row); its meaning belongs to the format.
+        units: of 2-D joints, as the user says them (``pixels`` or ``normalised``), for the formats of poses, whose files do not say.
     """
 
     name: str
     member: Member
     context: tuple[Any, ...] = ()
+    units: str | None = None
 
 
 class JobList(list[Job]):

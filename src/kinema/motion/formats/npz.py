@@ -24,6 +24,8 @@ from ...errors import FormatError, UserError
 from ...files import atomic_file
 from ..clip import Caption, Clip
 from ..skeleton import Skeleton
+from .estimates import scores
+from .image_units import image_units
 from .jobs import Job
 from .members import MAX_FILE, MAX_RATIO, Member, members
 from .tables import finite, parse_json
@@ -98,7 +100,8 @@ def write(clip: Clip, path: Path) -> None:
 def read_array(member: Member, skeleton: Skeleton, fps: float) -> Clip:
     """A clip from bare positions: ``.npy``, or ``.npz`` with `positions` and perhaps `confidence` `(T, M, J)` or `(T, J)`.
 
-    Positions are `(T, J, C)`, `(T, M, J, C)` or rows `(T, J * C)`, with C of 2 or 3; 2D is taken as pixels, 3D as metres.
+    Positions are `(T, J, C)`, `(T, M, J, C)` or rows `(T, J * C)`, with C of 2 or 3; 3D is taken as metres, 2D as pixels or normalised
+    coordinates, whichever `image_units` finds.
 
     Raises:
         FormatError: not such a file, or another number of joints.
@@ -143,10 +146,14 @@ def from_array(
     if confidence is not None:
         if confidence.dtype.kind not in "fiub":
             raise FormatError(origin, f"confidence is {confidence.dtype}; expected numbers from 0 to 1")
-        confidence = finite(confidence[:, None] if confidence.ndim == 2 else confidence, origin, first)
+        confidence = scores(confidence[:, None] if confidence.ndim == 2 else confidence, origin, first=first)
     try:
-        units = "metres" if values.shape[3] == 3 else "pixels"
-        return Clip(finite(values, origin, first), skeleton, fps=fps, confidence=confidence, units=units, source=origin)
+        positions = finite(values, origin, first)
+        seen = np.ones(positions.shape[:3], bool) if confidence is None else confidence > 0
+        if seen.shape != positions.shape[:3]:
+            raise FormatError(origin, f"confidence {seen.shape}; expected {positions.shape[:3]}: frames, people, joints")
+        units = "metres" if values.shape[3] == 3 else image_units(positions, seen, skeleton)
+        return Clip(positions, skeleton, fps=fps, confidence=confidence, units=units, source=origin)
     except FormatError:
         raise
     except UserError as error:

@@ -62,7 +62,7 @@ def from_pickle(value: Any, origin: str) -> list[Clip]:
     if scores.shape != points.shape[:2]:
         raise FormatError(origin, f"confidences {scores.shape}; expected {points.shape[:2]}, one for each point")
     check_shape(len(points), 1, joints, origin)
-    return [estimated(points[:, None, :, :2], scores[:, None], HOLISTIC75, FPS, origin)]
+    return [estimated(points[:, None, :, :2], scores[:, None], HOLISTIC75, FPS, origin, units=job.units)]
 
 
 def _numbers(known: dict[str, Any], name: str, origin: str) -> np.ndarray:

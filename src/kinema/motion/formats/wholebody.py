@@ -84,7 +84,7 @@ def _clips(values: Any, known: Mapping[str, Any], origin: str) -> list[Clip]:
     names = known.get("img_list")
     if isinstance(names, list | tuple) and len(cast("list[Any]", names)) != len(points):
         raise FormatError(origin, f"img_list names {plural(len(cast('list[Any]', names)), 'frame')}, keypoints have {len(points)}")
-    return [estimated(points[..., :2], points[..., 2], WHOLEBODY133, FPS, origin, _size(known.get("image_size"), origin))]
+    return [estimated(points[..., :2], points[..., 2], WHOLEBODY133, FPS, origin, _size(known.get("image_size"), origin), job.units)]
 
 
 def _size(value: Any, origin: str) -> tuple[int, int] | None:
