@@ -18,7 +18,19 @@ from kinema.verbs import about
 
 VERBS = {
     "data list": [],
-    "data build": ["--dataset", "--format", "--index", "--out", "--overwrite", "--skeleton", "--strict", "--workers"],
+    "data build": [
+        "--dataset",
+        "--format",
+        "--index",
+        "--left-handed",
+        "--out",
+        "--overwrite",
+        "--skeleton",
+        "--strict",
+        "--units",
+        "--up",
+        "--workers",
+    ],
     "data stage": ["--clips", "--out", "--overwrite"],
     "data check": ["--strict"],
     "show": ["--clip", "--out", "--skeleton"],

@@ -51,9 +51,9 @@ def same(a, b):
 @pytest.fixture
 def clips():
     return [
-        ("plain", clip(0, label=0, label_name="rest")),
+        ("plain", clip(0, label=0, label_name="rest", units="normalised")),
         ("full", full()),
-        ("again", clip(2, frames=1, label=1, label_name="wave")),
+        ("again", clip(2, frames=1, label=1, label_name="wave", units="normalised")),
     ]
 
 
@@ -115,7 +115,8 @@ def test_classes_that_are_given_are_kept(tmp_path):
     [
         ([], "no clips"),
         ([("a", clip()), ("a", clip())], "two clips are called 'a'"),
-        ([("a", clip()), ("b", clip(coordinates=2))], "b: positions of inner shape"),
+        ([("a", clip()), ("b", clip(coordinates=2)), ("c", clip())], "2 of stick .4 joints, 3-D, metres., such as a; 1 of .* 2-D"),
+        ([("a", clip()), ("b", clip(units="pixels"))], "1 of stick .4 joints, 3-D, pixels., such as b"),
         ([("a", clip(label=0, label_name="x")), ("b", clip(label=0, label_name="y"))], "label 0 is called 'y'"),
         ([("a", clip(meta={"x": float("nan")}))], "cannot be written as JSON"),
     ],
@@ -167,7 +168,7 @@ def test_a_missing_store_is_told(tmp_path):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole") / "s"
-    Store.write(folder, [("a", full()), ("b", clip(3, label=0, label_name="rest"))], name="x")
+    Store.write(folder, [("a", full()), ("b", clip(3, label=0, label_name="rest", units="normalised"))], name="x")
     return folder
 
 

@@ -120,7 +120,7 @@ def test_arrays_alone_need_a_skeleton(tmp_path: Path):
     (member,) = members(file)
     assert npz.read_array(member, COCO17, 25.0).positions.shape == (2, 1, 17, 2)
     for shape in ((2, 3, 17, 3), (2, 51), (2, 34), (2, 17, 3)):
-        np.save(tmp_path / "x.npy", np.ones(shape))
+        np.save(tmp_path / "x.npy", np.full(shape, 99.0))
         clip = npz.read_array(members(tmp_path / "x.npy")[0], COCO17, 25.0)
         assert clip.units == ("pixels" if clip.positions.shape[3] == 2 else "metres")
     for shape in ((2, 16, 3), (2, 50), (2,), (0, 17, 3), (2, 17, 4), (1, 1, 1, 17, 3)):

@@ -15,7 +15,7 @@ from kinema.motion.formats import pyskl, unpickle
 
 def annotation(name="S001C002P003R002A013", joints=17, dims=2, frames=6, label=12, **more):
     rng = np.random.default_rng(frames)
-    keypoint = rng.normal(size=(2, frames, joints, dims)).astype(np.float16)
+    keypoint = rng.normal(*((600, 90) if dims == 2 else (0, 1)), size=(2, frames, joints, dims)).astype(np.float16)
     return {"frame_dir": name, "label": label, "keypoint": keypoint, "total_frames": frames, **more}
 
 
@@ -44,6 +44,14 @@ def test_two_dimensions_with_scores_and_splits(tmp_path, protocol):
         None,
         {"name": "other", "splits": ["xsub_val", "xview_val"]},
     )
+
+
+def test_shares_of_the_picture_are_not_pixels(tmp_path):
+    given = annotation(img_shape=(1080, 1920))
+    given["keypoint"] = np.full_like(given["keypoint"], 0.5)
+    given["keypoint"][0, 0, 0] = 900  # one joint of one frame
+    (clip,) = read(tmp_path, {"annotations": [given], "split": {}})
+    assert (clip.units, clip.image_size) == ("normalised", None)
 
 
 def test_three_dimensions(tmp_path):

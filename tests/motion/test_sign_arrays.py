@@ -194,3 +194,11 @@ def test_the_real_lexicon(tmp_path: Path):
         assert tested == set(fingerspelling.LANGUAGES[i::4])
         assert not tested & held
         assert not held & {store.entries[k].subject for k in found.fit}  # whole languages are held out
+
+
+def test_a_stray_first_file_does_not_decide_the_format(tmp_path: Path):
+    for i in range(4):
+        file, _ = writers.wholebody(tmp_path, ".npz")
+        file.rename(tmp_path / f"clip{i}.npz")
+    np.savez(tmp_path / "a.npz", mean=np.zeros(3))
+    assert guess(tmp_path) == "wholebody"

@@ -179,15 +179,23 @@ def test_dot_pose_and_openhands(tmp_path: Path):
     components = [("LEFT_HAND_LANDMARKS", "XYZC", writers.MEDIAPIPE_HAND), ("RIGHT_HAND_LANDMARKS", "XYZC", writers.MEDIAPIPE_HAND)]
     score = np.ones((2, 1, 42))
     (source / "00335.pose").write_bytes(writers.pose(0.2, components, np.full((2, 1, 42, 3), 99.0), score))
-    shares = {"keypoints": np.full((2, 75, 3), 0.5), "confidences": np.ones((2, 75))}
-    put(source, "00336.pkl", shares)
+    pixels = {"keypoints": np.full((2, 75, 3), 77.0), "confidences": np.ones((2, 75))}
+    put(source, "sizes.json", {"00336": [90, 90]})
+    put(source, "00336.pkl", pixels)
     store, _ = made(source, "wlasl100")
-    assert [(e.image_size, e.units) for e in store.entries] == [((640, 480), "pixels"), (None, "normalised")]
+    assert [(e.image_size, e.units) for e in store.entries] == [((640, 480), "pixels"), ((90, 90), "pixels")]
     assert store.skeleton.name == "holistic75"
+    put(source, "00336.pkl", pixels | {"keypoints": np.full((2, 75, 3), 0.5)})
+    message = refused(source, "wlasl100")
+    assert (
+        "1 of holistic75 (75 joints, 2-D, pixels), such as 00335; 1 of holistic75 (75 joints, 2-D, normalised), such as 00336"
+        in message
+    )
     (source / "00336.pkl").unlink()
     put(source, "00336.npy", points())
-    put(source, "sizes.json", {"00336": [9, 9]})
-    assert "skeleton 'wholebody133', others 'holistic75'" in refused(source, "wlasl100")
+    message = refused(source, "wlasl100")
+    assert "1 of wholebody133 (133 joints, 2-D, pixels), such as 00336" in message
+    assert "convert all by the names of joints: --skeleton sign49" in message
 
 
 def row(subset: Any = "train", action: Any = (0, 1, 2)) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def test_reads_all_kinds_with_everything_the_table_says(folder: Path):
     assert (a.meta, b.meta, c.meta) == ({"split": "train"}, {"split": "test"}, {})
     assert (b.label, b.people, b.view, b.fps, b.units) == (0, 2, None, user.FPS, "metres")
     np.testing.assert_allclose(c.positions[:, 0], P3[..., :2], atol=1e-6)
-    assert c.units == "pixels"
+    assert c.units == "normalised"  # 0 to 1 are shares of a picture
 
 
 def test_table_and_skeleton_may_lie_inside_and_all_in_a_zip(folder: Path, tmp_path: Path):

@@ -36,7 +36,7 @@ from .datasets import Dataset
 from .datasets import dataset as find_dataset
 from .door import Door, Reader, door
 from .doubts import doubts
-from .kinds import Kind, Kinds
+from .kinds import Kinds
 from .publish import publish, remove_replaced
 from .store import Store, check_free
 from .work import work_folder
@@ -123,7 +123,8 @@ def build(
         conventions: units and axes of files that do not say them (`door.SILENT`, `door.POSES`).
 
     Raises:
-        UserError: no clips, clips of several kinds (which are named), unknown names, bad options, a disk that is full, or with `strict` the first bad file.
+        UserError: no clips, clips of several kinds (which are named), unknown names, bad options, a disk that is full, or with `strict` the
+            first bad file.
     """
     begun, source, out, told = time.monotonic(), Path(source), Path(out), progress or _silent
     check_free(out, overwrite)

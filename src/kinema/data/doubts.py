@@ -48,7 +48,9 @@ def doubts(store: Store) -> list[str]:
     lines: list[str] = []
     if sum(crowds) > AGREE * len(clips):
         people, frames = (int(np.median([c.positions.shape[axis] for c in clips])) for axis in (1, 0))
-        lines.append(f"clips seem to have {people} people and {frames} frames; expected are arrays (frames, people, joints, coordinates)")
+        lines.append(
+            f"clips seem to have {people} people and {frames} frames; expected are arrays (frames, people, joints, coordinates)"
+        )
     if clips[0].positions.shape[-1] == 3:
         third = _third(found)
         if third is not None:
@@ -113,14 +115,16 @@ def _size(found: Sequence[Measures], skeleton: Skeleton, down: bool) -> str | No
     if not span > 0 or low <= span <= high:
         return None
     bones = _known([m.bone for m in found])
-    said = f"{WHO[body]} seem to be {_number(span)} m large" + (f", with bones of {_number(float(np.median(bones)))} m" if bones else "")
-    shoulders = _known([m.shoulders for m in found])
-    if shoulders and np.mean(np.abs(np.array(shoulders) - 1) < 0.02) > AGREE:
-        return f"{said}; their shoulders are 1 apart, so is this normalised: `--units none`?"
+    said = f"{WHO[body]} seem to be {_number(span)} m large" + (
+        f", with bones of {_number(float(np.median(bones)))} m" if bones else ""
+    )
     off = {u: abs(math.log(span * METRES[u] / USUAL.get(body, USUAL["person"]))) for u in UNITS}
     near = sorted((u for u in UNITS if low <= span * METRES[u] <= high and off[u] < 0.95), key=lambda u: off[u])
     near = [u for u in near if off[u] < off[near[0]] + (0.35 if body == "person" else 2.5)]
     guesses = [f"{UNITS[u]}: `--units {u}`" for u in near]
+    shoulders = _known([m.shoulders for m in found])
+    if shoulders and np.mean(np.abs(np.array(shoulders) - 1) < 0.02) > AGREE:
+        guesses.append("normalised (the shoulders are 1 apart): `--units none`")
     if down and span > high:
         guesses.append("pixels: `--units px`")
     if not guesses:
@@ -189,7 +193,10 @@ def _up(found: Sequence[Measures], coordinates: int) -> str | None:
     if along == 1 or most < 0.8 * len(found) or longest[1]:
         return None
     name = "xyz"[along]
-    return f"people seem to be longest along {name}; the joints' names do not say which end is up: if it is not y, `--up {name}` or `--up -{name}`"
+    return (
+        f"people seem to be longest along {name}, and the joints' names do not say which end is up; if it is along {name}: "
+        f"`--up {name}` or `--up -{name}`"
+    )
 
 
 def _mirrored(found: Sequence[Measures]) -> str | None:

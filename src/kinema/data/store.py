@@ -25,7 +25,7 @@ from ..schema import Table, shown
 from ..text import one_line, plain_json
 from ..words import plural
 from . import ragged
-from .kinds import Kind, Kinds
+from .kinds import Kinds
 from .publish import put_back
 from .ragged import DTYPES, RaggedWriter, map_safetensors
 from .work import replacement
@@ -39,7 +39,16 @@ ARRAYS = {"positions": "F32", "confidence": "F32", "body_ids": "I64", "rotations
 
 _FPS = Annotated[float, SLOWEST, FASTEST]
 _SIDE = Annotated[int, 0, 2**31]
-_STORE = Table(name=str, dataset=str | None, fps=_FPS, classes=list[str], skeleton=dict[str, Any], clips=list[Any], checksum=str, read_as=NotRequired[dict[str, Any]])
+_STORE = Table(
+    name=str,
+    dataset=str | None,
+    fps=_FPS,
+    classes=list[str],
+    skeleton=dict[str, Any],
+    clips=list[Any],
+    checksum=str,
+    read_as=NotRequired[dict[str, Any]],
+)
 _CLIP = Table(
     id=str,
     frames=Annotated[int, 1, MAX_FRAMES],
@@ -285,10 +294,7 @@ class Store:
             entries: dict[str, Entry] = {}
             kinds = Kinds()
             with RaggedWriter(temporary / FRAMES, ARRAYS) as writer:
-                for identity, clip in clips:
-                    kinds.add(identity, Kind.of(clip))
-                    if len(kinds.count) > 1:
-                        continue  # nothing will be written: the rest is counted
+                for identity, clip in kinds.first(clips):  # if there are others nothing is written, but they are counted
                     skeleton = skeleton or clip.skeleton
                     if clip.skeleton != skeleton:
                         raise UserError(f"{identity}: skeleton {clip.skeleton.name!r}; {name} has {skeleton.name!r}")

@@ -1,7 +1,7 @@
 """Where on a person a joint is, by its name, in the spellings of the common skeletons.
 
-``LeftUpLeg``, ``left_hip``, ``L_Hip``, ``hip.L``, ``mixamorig:LeftUpLeg``, ``HipLeft``, ``lhipjoint`` and ``LASI`` are all at the hip. A name that
-means different places in different data (CMU's ``lfemur``) means none.
+``LeftUpLeg``, ``left_hip``, ``L_Hip``, ``hip.L``, ``mixamorig:LeftUpLeg``, ``HipLeft``, ``lhipjoint`` and ``LASI`` are all at the hip. A
+name that means different places in different data (CMU's ``lfemur``) means none.
 """
 
 from __future__ import annotations
@@ -11,10 +11,39 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "head": ("head", "headtop", "headend", "topofhead", "skull", "nose", "eye", "ear", "chin", "jaw", "face", "forehead", "fhd", "bhd"),
+    "head": (
+        "head",
+        "headtop",
+        "headend",
+        "topofhead",
+        "skull",
+        "nose",
+        "eye",
+        "ear",
+        "chin",
+        "jaw",
+        "face",
+        "forehead",
+        "fhd",
+        "bhd",
+    ),
     "neck": ("neck", "upperneck", "lowerneck", "spineshoulder", "shouldercenter", "shouldercentre", "thorax", "chest", "clav"),
     "shoulder": ("shoulder", "shldr", "sho", "collar", "clavicle", "scapula"),
-    "hip": ("hip", "hips", "pelvis", "hipcenter", "hipcentre", "midhip", "spinebase", "hipjoint", "upleg", "upperleg", "thigh", "asi", "psi"),
+    "hip": (
+        "hip",
+        "hips",
+        "pelvis",
+        "hipcenter",
+        "hipcentre",
+        "midhip",
+        "spinebase",
+        "hipjoint",
+        "upleg",
+        "upperleg",
+        "thigh",
+        "asi",
+        "psi",
+    ),
     "foot": ("foot", "feet", "ankle", "heel", "toe", "toes", "toebase", "bigtoe", "smalltoe", "footindex", "ball", "ank", "hee"),
     "hand": ("wrist", "hand", "palm", "thumb", "index", "middle", "ring", "little", "pinky", "finger"),
 }
@@ -23,7 +52,24 @@ _TOES = ("toe", "toes", "toebase", "bigtoe", "smalltoe", "footindex", "ball")
 _ANKLES = ("ankle", "heel", "ank", "hee")
 _SIDES = {"left": "left", "l": "left", "lft": "left", "right": "right", "r": "right", "rgt": "right", "rt": "right", "lt": "left"}
 # parts of a name that say nothing of the place; numbers too
-_FILL = {"joint", "jnt", "j", "bone", "end", "site", "endsite", "base", "tip", "mixamorig", "bip", "bip01", "def", "org", "inner", "outer"}
+_FILL = {
+    "joint",
+    "jnt",
+    "j",
+    "bone",
+    "end",
+    "site",
+    "endsite",
+    "base",
+    "tip",
+    "mixamorig",
+    "bip",
+    "bip01",
+    "def",
+    "org",
+    "inner",
+    "outer",
+}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,16 @@ MOST_FRAMES = 32
 """Frames of a clip that are looked at, evenly spaced."""
 BONE_ROWS = 32
 """People of frames whose bones are kept."""
-UPRIGHT = (("head", "foot"), ("neck", "foot"), ("shoulder", "foot"), ("head", "hip"), ("neck", "hip"), ("shoulder", "hip"), ("hip", "foot"), ("head", "shoulder"))
+UPRIGHT = (
+    ("head", "foot"),
+    ("neck", "foot"),
+    ("shoulder", "foot"),
+    ("head", "hip"),
+    ("neck", "hip"),
+    ("shoulder", "hip"),
+    ("hip", "foot"),
+    ("head", "shoulder"),
+)
 """(upper, lower) places whose direction is up in somebody who stands, the surest first."""
 
 
@@ -101,7 +110,8 @@ class _Named:
 def _named(joints: tuple[str, ...]) -> _Named:
     places = [place(name) for name in joints]
     sided = {
-        side: {g: tuple(i for i in found if places[i].side == side) for g, found in groups(joints).items()} for side in ("left", "right")
+        side: {g: tuple(i for i in found if places[i].side == side) for g, found in groups(joints).items()}
+        for side in ("left", "right")
     }
     feet: list[tuple[int, int]] = []
     for side in ("left", "right"):

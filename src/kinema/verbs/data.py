@@ -17,7 +17,7 @@ from ..errors import UserError, unknown
 from ..machine import cores
 from ..motion.conventions import Conventions
 from ..motion.skeletons import skeleton_of
-from ..text import say
+from ..text import say, warn
 from ..words import plural
 from .common import check_writable
 from .progress import progress
@@ -86,6 +86,8 @@ def build_store(
         )
     store = Store.open(out)
     say(*summary.lines())
+    for line in summary.doubts:
+        warn(line)
     say(f"{out}: {plural(len(store.classes), 'class')}, skeleton {store.skeleton.name}")
 
 
@@ -122,7 +124,8 @@ def check_store(path: Path, strict: bool) -> None:
     """Reads everything once, and looks at what is in it: units, axes, sizes of splits.
 
     Raises:
-        UserError: damage; clips in different units (of an older version's build); with `strict` also split sizes that differ from the published ones.
+        UserError: damage; clips in different units, as an older version built them; with
+            `strict` also split sizes that differ from the published ones.
     """
     store = Store.open(path)
     store.verify()
@@ -136,4 +139,7 @@ def check_store(path: Path, strict: bool) -> None:
     say(f"{path}: whole; {plural(len(store), 'clip')}, {plural(len(store.classes), 'class')}, {store.skeleton.name}")
     if store.read_as:
         say(f"converted from {', '.join(f'{name} {value}' for name, value in store.read_as.items())}")
-    say(*remarks, *(f"warning: {doubt}" for doubt in doubts(store)))
+    for line in remarks:
+        say(line)
+    for line in doubts(store):
+        warn(line)

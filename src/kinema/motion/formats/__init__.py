@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -74,10 +74,12 @@ FORMATS: dict[str, Format] = {
 
 CLAIMS: dict[str, Callable[[Member], bool]] = {"openhands": openhands.claims, "wholebody": wholebody.claims}
 """Formats whose files share their suffix with others: whether a file is one of theirs, by its content."""
+LOOKED_INTO = 5
+"""Files whose content is looked into for a guess, evenly spaced."""
 
 
 def guess(source: Path) -> str:
-    """The format of a folder, a zip or a single file, by the names of the files in it (and the first one's content, see `CLAIMS`).
+    """The format of a folder, a zip or a single file, by the names of the files in it (and the content of a few, see `CLAIMS`).
 
     Raises:
         UserError: no format has files with such names, or `source` does not exist.
@@ -86,8 +88,8 @@ def guess(source: Path) -> str:
     files = {m.file: m for m in found}
     names = set(files)
     for name in ("user", *FORMATS):  # a table of clips says more than the files that it lists
-        fitting = next(filter(FORMATS[name].NAME.fullmatch, files), None)
-        if fitting is not None and (name not in CLAIMS or CLAIMS[name](files[fitting])):
+        fitting = list(filter(FORMATS[name].NAME.fullmatch, files))
+        if fitting and (name not in CLAIMS or _most(CLAIMS[name], [files[f] for f in fitting])):
             return name
     alone = names == {source.name}
     if alone and source.suffix.lower() in SPREADSHEETS:
@@ -101,6 +103,12 @@ def guess(source: Path) -> str:
         f"{source}: no known format ({example}); known are {', '.join(FORMATS)}: docs/formats.md tells how their files are named, "
         "`kinema data build --format` takes a name, and `kinema pose` makes poses of a video"
     )
+
+
+def _most(claims: Callable[[Member], bool], files: Sequence[Member]) -> bool:
+    """Whether half of the files, or more, are of a format, by the content of `LOOKED_INTO` of them: the first may be a stray one."""
+    few = files[:: -(-len(files) // LOOKED_INTO)]
+    return 2 * sum(map(claims, few)) >= len(few)
 
 
 def claimed(file: Path) -> bool:

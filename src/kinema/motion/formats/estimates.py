@@ -13,9 +13,9 @@ from ..skeleton import Skeleton
 from .image_units import image_units
 from .tables import finite
 
-HIGHEST_SCORE = 2.0
-"""Scores of which most are above this are on another scale than 0 to 1, such as percent. Heat maps go a little above 1, and COCO marks
-what is visible with 2."""
+HIGHEST_SCORE = 10.0
+"""Scores of which most are above this are on another scale than 0 to 1, such as percent. Heat maps go a little above 1, COCO marks what
+is visible with 2, and some networks give sums, which say no more than that a joint was seen."""
 INSIDE = 0.25
 """Of the sure joints, the least share within a picture whose size is believed: of a face close up, the body is guessed outside of it."""
 MAX_JOINTS = 64 * 2**20
@@ -68,7 +68,7 @@ def estimated(
     confidence = scores(score, origin)
     seen = confidence > 0
     positions = finite(np.where(seen[..., None], xy, 0), origin)
-    units = units or image_units(positions, seen, skeleton)
+    units = units or image_units(positions, seen, skeleton, image_size)
     known = units == "pixels" and image_size is not None and min(image_size) >= 1
     size = image_size if known and image_size and _within(positions[confidence >= 0.5], image_size) >= INSIDE else None
     try:
@@ -86,15 +86,16 @@ def estimated(
         raise FormatError(origin, str(error).removeprefix(f"{origin}: ")) from None
 
 
-def scores(values: np.ndarray, origin: str) -> np.ndarray:
-    """Confidences as float32 in 0..1: heat maps and interpolation leave that range a little, and are cut.
+def scores(values: np.ndarray, origin: str, highest: float = HIGHEST_SCORE, first: int = 0) -> np.ndarray:
+    """Confidences as float32 in 0..1: heat maps and interpolation leave that range a little, and are cut. Most must be at most `highest`;
+    `first` is the frame of the file that they begin with.
 
     Raises:
         FormatError: NaN or infinity, or most scores are on another scale.
     """
-    found = finite(values, origin)
+    found = finite(values, origin, first)
     usual = float(np.median(found[found > 0])) if (found > 0).any() else 0.0
-    if usual > HIGHEST_SCORE:
+    if usual > highest:
         raise FormatError(origin, f"scores of about {usual:.3g}; expected 0 to 1: divide them by their scale (percent: by 100)")
     return found.clip(0, 1)
 

@@ -146,7 +146,7 @@ def from_array(
     if confidence is not None:
         if confidence.dtype.kind not in "fiub":
             raise FormatError(origin, f"confidence is {confidence.dtype}; expected numbers from 0 to 1")
-        confidence = scores(confidence[:, None] if confidence.ndim == 2 else confidence, origin, first=first)
+        confidence = scores(confidence[:, None] if confidence.ndim == 2 else confidence, origin, highest=1.0, first=first)
     try:
         positions = finite(values, origin, first)
         seen = np.ones(positions.shape[:3], bool) if confidence is None else confidence > 0

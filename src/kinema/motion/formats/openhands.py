@@ -44,7 +44,7 @@ def read(job: Job) -> list[Clip]:
     Raises:
         FormatError: not such a file, or a pickle that holds anything but data.
     """
-    return from_pickle(load(job.member.read(MAX_FILE), job.member.origin), job.member.origin)
+    return from_pickle(load(job.member.read(MAX_FILE), job.member.origin), job.member.origin, job.units)
 
 
 def fits(value: Any) -> bool:
@@ -52,7 +52,7 @@ def fits(value: Any) -> bool:
     return isinstance(value, dict) and {"keypoints", "confidences"} <= cast("dict[str, Any]", value).keys()
 
 
-def from_pickle(value: Any, origin: str) -> list[Clip]:
+def from_pickle(value: Any, origin: str, units: str | None = None) -> list[Clip]:
     """`read`, of what the pickle holds."""
     known = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
     points, scores = (_numbers(known, name, origin) for name in ("keypoints", "confidences"))
@@ -62,7 +62,7 @@ def from_pickle(value: Any, origin: str) -> list[Clip]:
     if scores.shape != points.shape[:2]:
         raise FormatError(origin, f"confidences {scores.shape}; expected {points.shape[:2]}, one for each point")
     check_shape(len(points), 1, joints, origin)
-    return [estimated(points[:, None, :, :2], scores[:, None], HOLISTIC75, FPS, origin, units=job.units)]
+    return [estimated(points[:, None, :, :2], scores[:, None], HOLISTIC75, FPS, origin, units=units)]
 
 
 def _numbers(known: dict[str, Any], name: str, origin: str) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 from ...errors import FormatError, UserError
 from ..clip import Clip
 from ..skeletons import COCO17, NTU25
+from .image_units import image_units
 from .jobs import Job
 from .members import members
 from .ntu import parse_name
@@ -34,7 +35,7 @@ def jobs(source: Path) -> list[Job]:
 
 
 def read(job: Job) -> list[Clip]:
-    """All clips of a pickle, in its order: (T, M, 17, 2) pixels or (T, M, 25, 3) metres, float32.
+    """All clips of a pickle, in its order: (T, M, 17, 2) pixels (or normalised, see `image_units`) or (T, M, 25, 3) metres, float32.
 
     Scores of 2-D joints are cut to 0..1 (heat maps go slightly above). meta: name (``frame_dir``), splits (names of those that list
     it), and for NTU RGB+D names what the name says. 30 frames per second, which the format does not store.
@@ -102,6 +103,9 @@ def _clip(annotation: Any, number: int, splits: dict[str, list[str]], origin: st
         if score is None or score.shape != (people, frames, joints) or not np.isfinite(score).all():
             raise fail(f"keypoint_score is not finite numbers {(people, frames, joints)}")
         confidence = _float32(score.swapaxes(0, 1)).clip(0, 1)
+    positions = _float32(keypoint.swapaxes(0, 1))
+    if units == "pixels" and np.isfinite(positions).all():
+        units = image_units(positions, np.ones(positions.shape[:3], bool) if confidence is None else confidence > 0, skeleton)
     stem = PurePosixPath(name).name
     sample = parse_name(stem)
     fields: dict[str, Any] = sample.clip_fields(stem) if sample else {"meta": {}}
@@ -111,9 +115,7 @@ def _clip(annotation: Any, number: int, splits: dict[str, list[str]], origin: st
     if units == "pixels":
         fields["image_size"] = _size(known.get("img_shape", known.get("original_shape")))
     try:
-        return Clip(
-            _float32(keypoint.swapaxes(0, 1)), skeleton, confidence=confidence, units=units, source=f"{origin}#{name}", **fields
-        )
+        return Clip(positions, skeleton, confidence=confidence, units=units, source=f"{origin}#{name}", **fields)
     except UserError as error:
         raise fail(str(error)) from None
 

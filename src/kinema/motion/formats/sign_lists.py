@@ -129,7 +129,7 @@ def read_listed(job: Job) -> list[Clip]:
         clips = dotpose.read(job)
     elif member.name.endswith((".pkl", ".pickle")):
         value = load(member.read(openhands.MAX_FILE), member.origin)
-        clips = (openhands if openhands.fits(value) else wholebody).from_pickle(value, member.origin)
+        clips = (openhands if openhands.fits(value) else wholebody).from_pickle(value, member.origin, job.units)
     else:
         clips = wholebody.read(job)
     result: list[Clip] = []

@@ -60,19 +60,19 @@ def read(job: Job) -> list[Clip]:
     member, origin = job.member, job.member.origin
     content = member.read(MAX_FILE)
     if member.name.endswith(".npy"):
-        return _clips(read_npy(io.BytesIO(content), len(content), origin), {}, origin)
-    return from_pickle(read_arrays(content, origin) if member.name.endswith(".npz") else load(content, origin), origin)
+        return _clips(read_npy(io.BytesIO(content), len(content), origin), {}, origin, job.units)
+    return from_pickle(read_arrays(content, origin) if member.name.endswith(".npz") else load(content, origin), origin, job.units)
 
 
-def from_pickle(value: Any, origin: str) -> list[Clip]:
+def from_pickle(value: Any, origin: str, units: str | None = None) -> list[Clip]:
     """`read`, of the dictionary that a pickle or an archive of arrays holds."""
     known = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
     if "keypoints" not in known:
         raise FormatError(origin, f"no keypoints in it; expected an array (frames, {JOINTS}, 3) of that name")
-    return _clips(known["keypoints"], known, origin)
+    return _clips(known["keypoints"], known, origin, units)
 
 
-def _clips(values: Any, known: Mapping[str, Any], origin: str) -> list[Clip]:
+def _clips(values: Any, known: Mapping[str, Any], origin: str, units: str | None) -> list[Clip]:
     if not isinstance(values, np.ndarray):
         raise FormatError(origin, f"keypoints are {type(values).__name__}; expected an array (frames, {JOINTS}, 3)")
     given = cast("np.ndarray", values)
@@ -84,7 +84,7 @@ def _clips(values: Any, known: Mapping[str, Any], origin: str) -> list[Clip]:
     names = known.get("img_list")
     if isinstance(names, list | tuple) and len(cast("list[Any]", names)) != len(points):
         raise FormatError(origin, f"img_list names {plural(len(cast('list[Any]', names)), 'frame')}, keypoints have {len(points)}")
-    return [estimated(points[..., :2], points[..., 2], WHOLEBODY133, FPS, origin, _size(known.get("image_size"), origin), job.units)]
+    return [estimated(points[..., :2], points[..., 2], WHOLEBODY133, FPS, origin, _size(known.get("image_size"), origin), units)]
 
 
 def _size(value: Any, origin: str) -> tuple[int, int] | None:
