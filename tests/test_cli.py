@@ -52,7 +52,7 @@ VERBS = {
         "--weights",
     ],
     "evaluate": ["--accelerator", "--data", "--epochs", "--fuse", "--out", "--part", "--protocols", "--split", "--weights"],
-    "embed": ["--accelerator", "--out", "--weights"],
+    "embed": ["--accelerator", "--data", "--out", "--skeleton", "--weights"],
     "retrieve": ["--accelerator", "--clip", "--data", "--json", "--out", "--run", "--stream", "--top", "--weights"],
     "recognize": [
         *(

@@ -213,7 +213,7 @@ def test_a_device_that_is_not_there(bad, made, tmp_path):
 
 def test_stop_resume_and_the_wrong_way_to_do_it(good, bad, made, tmp_path):
     out = ("--out", tmp_path / "r")
-    assert "stopped after 1 steps; the same command with --resume goes on" in good(*made.train, *out, "--max-steps", 1)
+    assert "stopped after 1 step; the same command with --resume goes on" in good(*made.train, *out, "--max-steps", 1)
     before = snapshot(tmp_path)
     assert "a run is already here; pass --resume to go on with it, or choose another folder" in bad(*made.train, *out)
     said = bad(*made.train, *out, "--resume", "--set", "model.tau=0.5")

@@ -264,21 +264,28 @@ def embed(
     run: Positional[Path],
     source: Positional[Path],
     out: Path,
+    data: Path | None = None,
+    skeleton: Path | None = None,
     weights: Literal["average", "last"] = "average",
     accelerator: Device = "auto",
 ) -> None:
-    """Write features of motion files, or of a store, to an .npz: features (N, D), names, labels.
+    """Write features of motion files, or of a store, to an .npz: features (N, D), names, labels, label_names, classes.
+
+    Labels are numbers of the classes that are listed beside them, -1 where a clip has none of these.
 
     Args:
         run: a run folder.
         source: a store, or a motion file, folder or zip of any known format.
         out: the .npz to make.
+        data: number the labels by the classes of this store; default: those of the source, if it is a store, or else of the data that
+            the run was trained on.
+        skeleton: joints of bare arrays, as JSON file or known name; default: those of the run.
         weights: of a run that was trained with an ema: its averaged ones, or those of its last step.
         accelerator: where to run.
     """
-    from .verbs import evaluate as evaluate_verb
+    from .verbs import embed as embed_verb
 
-    evaluate_verb.embed(run, source, out, weights, accelerator)
+    embed_verb.embed(run, source, out, data, skeleton, weights, accelerator)
 
 
 @verb("retrieve")

@@ -1,8 +1,12 @@
 """What goes wrong because of the user's input or machine, told in one line.
 
 Floor 0: imports nothing, may be imported by everything. The command line turns a `UserError`
-into one clear line and exit code 2; anything else is our fault and exits with 1.
+into one clear line and exit code 2, an interruption exits with 130 or 143; anything else is our fault and exits with 1.
 """
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 class UserError(Exception):
@@ -27,6 +31,35 @@ class FormatError(UserError):
 
 class CheckpointError(UserError):
     """A checkpoint that is damaged, incomplete or made for another model."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked to stop. Like Ctrl-C itself it is no `Exception`, so that nothing that handles errors takes it for one.
+
+    Args:
+        number: of the signal: 2, which is Ctrl-C, or 15, SIGTERM.
+        kept: what is saved and how to go on, in one line; empty where there is nothing to say.
+    """
+
+    def __init__(self, number: int, kept: str = ""):
+        super().__init__(kept)
+        self.number, self.kept = number, kept
+
+    @property
+    def exit_code(self) -> int:
+        """As shells count: 130 or 143."""
+        return 128 + self.number
+
+
+@contextmanager
+def keeping(kept: Callable[[], str]) -> Iterator[None]:
+    """An interruption inside says what is saved: `kept()`, asked when it comes; one that says it already is left as it is."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if isinstance(stop, Interrupted) and stop.kept:
+            raise
+        raise Interrupted(stop.number if isinstance(stop, Interrupted) else signal.SIGINT, kept()) from stop
 
 
 def unknown(kind: str, value: object, known: object) -> UserError:

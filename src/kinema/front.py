@@ -9,15 +9,18 @@ import inspect
 import io
 import os
 import re
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
 from typing import Any
 
 import tyro
 
 from . import __version__
-from .errors import UserError, unknown
+from .errors import Interrupted, UserError, unknown
 from .text import one_line, say
 from .training.made import asked
 
@@ -140,14 +143,31 @@ def _complain(text: str) -> None:
     say(f"kinema: {one_line(text)}", to=sys.stderr)
 
 
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Inside, SIGTERM stops as Ctrl-C does: what is open is closed, half-written files are removed, and what is kept is told."""
+    if threading.current_thread() is not threading.main_thread():  # Python allows handlers only there
+        yield
+        return
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        raise Interrupted(number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a verb. Returns 0 when done, 2 for a user's mistake or a machine's refusal, 1 for ours."""
+    """Runs a verb. Returns 0 when done, 2 for a user's mistake or a machine's refusal, 1 for ours, 130 or 143 when interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a letter is no reason to stop
             stream.reconfigure(errors="backslashreplace")
     try:
-        with asked(arguments):
+        with _terminable(), asked(arguments):
             parse(arguments)()
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -156,9 +176,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except SystemExit as stop:
         return int(stop.code or 0)
-    except KeyboardInterrupt:
-        _complain("interrupted")
-        return 2
+    except KeyboardInterrupt as error:
+        stop = error if isinstance(error, Interrupted) else Interrupted(signal.SIGINT)
+        _complain("interrupted" + (f"; {stop.kept}" if stop.kept else ""))
+        return stop.exit_code
     except BrokenPipeError:  # the reader of our output has left, as `| head` does
         _give_up_output()
         return 0

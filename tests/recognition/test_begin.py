@@ -27,7 +27,7 @@ def whole(good, train, tmp_path):
 
 def test_what_is_frozen_stays_as_it_was_in_the_run_begun_from(good, train, whole, tmp_path):
     said = good(*train("cmd", tmp_path / "r", *ONE_WAY, "--init", whole, "--max-steps", 1))
-    assert "stopped after 1 steps" in said
+    assert "stopped after 1 step" in said
     teacher = read_weights(whole)
     good(*train("cmd", tmp_path / "r", *ONE_WAY, "--resume"))  # going on needs no --init any more
     now = read_weights(tmp_path / "r")

@@ -1,6 +1,7 @@
 """Protocols over runs: what is measured how often, on which streams and which clips, and a user's mistakes."""
 
 import json
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,12 +10,14 @@ import pytest
 from kinema import cli
 from kinema.data.store import Store
 from kinema.errors import UserError
+from kinema.recognition import protocols
 from kinema.recognition import run as run_module
 from kinema.recognition.evaluate import Features, evaluate, make_task, save_metrics
 from kinema.recognition.names import MEANING, MEASURES
 from kinema.recognition.protocols import STRENGTHS, linear_decisions
 from kinema.recognition.published import PUBLISHED_LINEAR
 from kinema.recognition.run import open_run
+from kinema.recognition.sequence import Stream
 
 TINY = ("--set", "model.network.hidden=6", "--set", "model.network.layers=1", "--set", "model.dim=4", "--set", "model.queue=16")
 TINY += ("--set", "model.neighbours=4", "--set", "model.frames=8", "--set", "probe_views=0", "--set", "crop.minimum=4")
@@ -109,13 +112,22 @@ def test_streams_are_measured_apart_and_fused(made, contrasted, tmp_path):
         assert np.array_equal(found[name].predictions, labels[split.train][similarities.argmax(1)]), name
 
 
-def test_features_of_a_stream_are_computed_once(made, contrasted, tmp_path, monkeypatch):
-    calls = []
-    original = run_module.Trained.encoder
-    monkeypatch.setattr(run_module.Trained, "encoder", lambda self, **how: calls.append(how) or original(self, **how))
-    wanted = ("linear", "knn", "linear-3s", "knn-3s", "knn-published", "linear-bone")
-    evaluate([open_run(contrasted.run)], Store.open(made.store), "view", wanted, tmp_path)
-    assert calls.count({"weights": True}) == 3
+def test_what_protocols_share_is_computed_once(made, contrasted, tmp_path, monkeypatch):
+    """Counted where it costs: networks that read their weights, clips that a network looks at, positions that are laid out."""
+    read, seen, raw = [], Counter(), []
+    encoder, tokens, positions = run_module.Trained.encoder, Stream.tokens, protocols.raw_positions
+    monkeypatch.setattr(run_module.Trained, "encoder", lambda self, **how: read.append(how) or encoder(self, **how))
+    monkeypatch.setattr(Stream, "tokens", lambda self, x: seen.update({self.modality: len(x)}) or tokens(self, x))
+    monkeypatch.setattr(protocols, "raw_positions", lambda task: raw.append(task) or positions(task))
+    frozen = [name for name, measure in MEASURES.items() if measure.frozen]
+    store = Store.open(made.store)
+    evaluate([open_run(contrasted.run)], store, "view", frozen, tmp_path, fuse=[open_run(made.run)])
+    # once to know that they can be read, once to look at the clips
+    assert read.count({}) == 2  # of both methods
+    assert [how["weights"] for how in read if how].count(True) == 2
+    assert [how["weights"] for how in read if how].count(False) == 1
+    assert seen == {stream: 2 * len(store) for stream in ("joint", "motion", "bone")}  # trained, and with random weights
+    assert len(raw) == 1
 
 
 def test_a_classifier_of_a_method_with_streams_holds_the_first_alone(made, contrasted, tmp_path):
@@ -211,7 +223,7 @@ def test_runs_that_do_not_pair_are_told(made, contrasted, tmp_path):
     def fused(first, second, wanted=("linear",)):
         evaluate(first, Store.open(made.store), "view", wanted, tmp_path, fuse=second, say=pytest.fail)
 
-    with pytest.raises(UserError, match="--fuse: 1 runs for 2; give one for each"):
+    with pytest.raises(UserError, match="--fuse: 1 run for 2; give one for each"):
         fused(runs, others[:1])
     with pytest.raises(UserError, match=r"--fuse .*other: has seed 1, but is paired with .*run of seed 0"):
         fused(runs, others[::-1])

@@ -82,7 +82,7 @@ def test_one_step_at_full_size_through_the_command(tmp_path, capsys, preset):
     assert "bad files" not in said
     options = ("--data", tmp_path / "store", "--split", split, "--out", tmp_path / "run", "--accelerator", "cpu", "--max-steps", 1)
     said = run(capsys, "train", "mamp", "--preset", preset, "--batch-size", 2, *options)
-    assert "stopped after 1 steps" in said
+    assert "stopped after 1 step" in said
     trained = open_run(tmp_path / "run")
     model = trained.encoder()
     assert sum(p.numel() for p in model.parameters()) == parameters
@@ -135,7 +135,7 @@ def test_one_step_of_cmd_at_full_size_through_the_command(tmp_path, capsys):
     files = ntu_files(tmp_path / "raw", NTU60)
     run(capsys, "data", "build", files, "--dataset", "ntu60", "--out", tmp_path / "store", "--workers", 1)
     options = ("--data", tmp_path / "store", "--split", "xsub", "--out", tmp_path / "run", "--accelerator", "cpu", "--max-steps", 1)
-    assert "stopped after 1 steps" in run(capsys, "train", "cmd", "--preset", "paper-ntu", "--batch-size", 2, *options)
+    assert "stopped after 1 step" in run(capsys, "train", "cmd", "--preset", "paper-ntu", "--batch-size", 2, *options)
     trained = open_run(tmp_path / "run")
     model = trained.encoder()
     assert sum(p.numel() for p in model.query("joint").parameters()) == 49_457_580

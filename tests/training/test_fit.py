@@ -443,7 +443,7 @@ def test_progress_without_a_terminal(tmp_path, capfd):
     run(tmp_path, stage(), quiet=False)
     told = capfd.readouterr().err.splitlines()
     assert len(told) == 1
-    assert told[0].startswith("step 3  regression  epoch 1.00  loss ")
+    assert told[0].startswith("step 3 of 12  regression  epoch 1.00  loss ")
 
 
 def test_tensorboard(tmp_path, monkeypatch):

@@ -17,11 +17,17 @@ class PreparedClips(Sequence[Clip]):
 
     Args:
         store: where the clips are. rows: which of them, in which order; default all.
-        prepare: what happens to each.
+        prepare: what happens to each. told: called with how many have been asked for, going through them in order.
     """
 
-    def __init__(self, store: Store, prepare: Callable[[Clip], Clip], rows: np.ndarray | None = None):
-        self.store, self.prepare = store, prepare
+    def __init__(
+        self,
+        store: Store,
+        prepare: Callable[[Clip], Clip],
+        rows: np.ndarray | None = None,
+        told: Callable[[int], None] = lambda done: None,
+    ):
+        self.store, self.prepare, self.told = store, prepare, told
         self.rows = np.arange(len(store)) if rows is None else np.asarray(rows, dtype=np.int64)
 
     def __len__(self) -> int:
@@ -37,7 +43,9 @@ class PreparedClips(Sequence[Clip]):
         row = int(self.rows[i])
         clip = self.store.clip(row)
         try:
-            return self.prepare(clip)
+            prepared = self.prepare(clip)
         except UserError as error:
             problem = str(error).removeprefix(f"{clip.source}: ")  # the id says where it is
             raise UserError(f"{self.store.entries[row].id}: {problem}") from error
+        self.told(i + 1)
+        return prepared

@@ -10,7 +10,7 @@ import json
 import math
 import operator
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -110,14 +110,15 @@ class RaggedWriter:
         return self._digest
 
 
-def digest(path: Path) -> Any:
-    """The SHA-256 object of a file, in the order of `RaggedWriter.finish`."""
+def digest(path: Path, told: Callable[[int], None] = lambda done: None) -> Any:
+    """The SHA-256 object of a file, in the order of `RaggedWriter.finish`; `told` is called with the bytes that were read."""
     result = hashlib.sha256()
     with open(path, "rb") as file:
         head = file.read(8)
         head += file.read(int.from_bytes(head, "little"))
         while block := file.read(BLOCK):
             result.update(block)
+            told(file.tell())
     result.update(head)
     return result
 

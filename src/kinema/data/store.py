@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, Literal, NotRequired
@@ -238,15 +238,21 @@ class Store:
         except UserError as error:
             raise FormatError(self.folder, f"clip {entry.id}: {error}") from error
 
-    def verify(self) -> None:
-        """Reads everything and compares it with the checksum.
+    def frames(self, rows: np.ndarray, frame: int) -> np.ndarray:
+        """`(N, M, J, C)` positions of one frame of many clips, as a copy; all of them have it, and the same number of people."""
+        people = self.entries[int(rows[0])].people
+        first = self._starts["positions"][rows] + frame * people
+        return self._arrays["positions"][first[:, None] + np.arange(people)]
+
+    def verify(self, told: Callable[[int], None] = lambda done: None) -> None:
+        """Reads everything and compares it with the checksum; `told` is called with the bytes that were read.
 
         Raises:
             FormatError: something changed since it was written.
         """
         index = _STORE.check(read_json(self.folder / INDEX, MAX_INDEX), self.folder / INDEX)
         written = index.pop("checksum")
-        digest = ragged.digest(self.folder / FRAMES)
+        digest = ragged.digest(self.folder / FRAMES, told)
         digest.update(_canonical(index))
         if digest.hexdigest() != written:
             raise FormatError(self.folder, "its checksum does not match; it changed since it was written, build it again")

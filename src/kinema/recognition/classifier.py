@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .. import __version__
 from ..data.batches import ResidentClips
-from ..errors import CheckpointError, FormatError, UserError
+from ..errors import CheckpointError, FormatError, Interrupted, UserError
 from ..motion.clip import Clip
 from ..motion.convert import convert
 from ..motion.prepare import Preparation
@@ -93,21 +93,19 @@ def train_classifier(
         trained: the run that the encoder is of. encoder: with the weights to begin from. rows: of the training rows, those to use.
 
     Raises:
-        UserError: a single training clip; `folder` holds another run. KeyboardInterrupt: stopped; the same call goes on.
+        UserError: a single training clip; `folder` holds another run. Interrupted: a signal stopped it; the same call goes on.
     """
     recipe = replace(trained.recipe, supervision=how)  # which refuses numbers out of range
     rows = task.split.train if rows is None else rows
     if len(rows) < 2:
         raise UserError(f"{protocol}: {len(rows)} training clip; batch normalisation needs 2 or more")
+    config = classifier_config(protocol, trained, encoder, task, how, rows, seed=seed, frozen=frozen)
     torch.manual_seed(seed)
-    head = head_of(encoder, task, how, frozen)
+    head = HeadConfig(**config["head"])
     smoothing = 0.0 if frozen else how.smoothing
     model = Classifier(encoder, head.build(), frozen=frozen, smoothing=smoothing, layer_decay=how.layer_decay)
     device = next(encoder.parameters()).device
     clips = [task.clips[i] for i in rows]
-    # as they were read: clips to recognise come so, while a preparation leaves out frames
-    seconds = [clip.frames / clip.fps for clip in clips] if task.seconds is None else task.seconds[rows]
-    units = None if task.units is None else np.unique(task.units[rows]).tolist()
     rows_at_once, size = min(how.batch_size, len(rows)), recipe.size
     limits.check_batch(rows_at_once, encoder.frames, clips[0].people, size.joints, size.coordinates)
     source = ResidentClips(
@@ -122,13 +120,47 @@ def train_classifier(
         labels=task.labels[rows].tolist(),
         confidence=encoder.confidence,
     )
-    first = {"kinema": __version__, "room": "recognition", "kind": CLASSIFIER}
-    others = {
+    result = fit(
+        [Stage(protocol, model, source, how.epochs, how.optimiser, how.schedule)],
+        folder,
+        seed=seed,
+        config=lambda settled: {**config, "recipe": to_json(replace(recipe, supervision=replace(how, precision=settled)))},
+        precision=how.precision,
+        accelerator=device.type,  # the encoder's own: `auto` would move the model away from its clips
+        resume=True,
+        quiet=quiet,
+        keep=1,
+    )
+    if result.signal:  # also one that came with the last step: whoever called has more to do
+        raise Interrupted(result.signal)
+    return model, replace(how, precision=result.precision)
+
+
+def classifier_config(
+    protocol: str,
+    trained: Trained,
+    encoder: Encoder,
+    task: Task,
+    how: Supervision,
+    rows: np.ndarray,
+    *,
+    seed: int,
+    frozen: bool,
+) -> dict[str, Any]:
+    """What the folder of a classifier says of it; arguments as of `train_classifier`, before anything is trained."""
+    clips = [task.clips[i] for i in rows]
+    # as they were read: clips to recognise come so, while a preparation leaves out frames
+    seconds = [clip.frames / clip.fps for clip in clips] if task.seconds is None else task.seconds[rows]
+    return {
+        "kinema": __version__,
+        "room": "recognition",
+        "kind": CLASSIFIER,
+        "recipe": to_json(replace(trained.recipe, supervision=how)),
         "skeleton": (task.skeleton or clips[0].skeleton).to_json(),
         "classes": list(task.classes),
-        "head": asdict(head),
+        "head": asdict(head_of(encoder, task, how, frozen)),
         "usual": float(np.median(seconds)),
-        "units": units,
+        "units": None if task.units is None else np.unique(task.units[rows]).tolist(),
         "protocol": protocol,
         "task": task.name,
         "seed": seed,
@@ -137,25 +169,6 @@ def train_classifier(
         "encoder": weights_digest(encoder),
         "clips": digest(task.labels[rows], *(clip.positions for clip in clips)),
     }
-    result = fit(
-        [Stage(protocol, model, source, how.epochs, how.optimiser, how.schedule)],
-        folder,
-        seed=seed,
-        config=lambda settled: {
-            **first,
-            "recipe": to_json(replace(recipe, supervision=replace(how, precision=settled))),
-            **others,
-        },
-        precision=how.precision,
-        accelerator=device.type,  # the encoder's own: `auto` would move the model away from its clips
-        resume=True,
-        quiet=quiet,
-        keep=1,
-        again="the same command",
-    )
-    if result.interrupted:
-        raise KeyboardInterrupt
-    return model, replace(how, precision=result.precision)
 
 
 def score_classifier(protocol: str, model: Classifier, task: Task, how: Supervision, **details: Any) -> Score:

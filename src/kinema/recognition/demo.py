@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..data.stage import world
 from ..data.store import Store
+from ..errors import Interrupted
 from ..motion.skeletons import SMPL22
 from ..text import say
 from ..training.made import made
@@ -43,7 +44,7 @@ def demo_recipe() -> Recipe:
     )
 
 
-def demo(folder: Path, *, seeds: tuple[int, ...] = SEEDS, say: Callable[[str], None] = say) -> Evaluation:
+def demo(folder: Path, *, seeds: tuple[int, ...] = SEEDS, say: Callable[[str], None] = say, quiet: bool = True) -> Evaluation:
     """Runs everything into `folder`; what is there already is not done again.
 
     Raises:
@@ -57,13 +58,14 @@ def demo(folder: Path, *, seeds: tuple[int, ...] = SEEDS, say: Callable[[str], N
     store, recipe = Store.open(path), demo_recipe()
     for seed in seeds:
         say(f"pre-training MAMP, seed {seed}")
-        result = pretrain(store, recipe, folder / f"seed-{seed}", split="subject", seed=seed, resume=True)
-        if result.interrupted:
-            raise KeyboardInterrupt
+        result = pretrain(store, recipe, folder / f"seed-{seed}", split="subject", seed=seed, resume=True, quiet=quiet)
+        if result.signal:  # also one that came with the last step
+            raise Interrupted(result.signal)
     runs = [open_run(folder / f"seed-{seed}") for seed in seeds]
     probes = ("linear", "knn", "random-linear", "random-knn", "raw-linear", "raw-knn")
     # training from scratch is the slowest part: one seed of it
-    found = evaluate(runs, store, "subject", (*probes, "scratch"), folder / "protocols", once=("scratch",), say=say)
+    wanted = (*probes, "scratch")
+    found = evaluate(runs, store, "subject", wanted, folder / "protocols", once=("scratch",), say=say, quiet=quiet)
     example = store.clip(int(found.split.test[0]))
     how["seconds"] = round(time.perf_counter() - start, 1)
     data = measured_data(store, "subject")

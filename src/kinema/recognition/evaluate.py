@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,15 +17,20 @@ from ..data.splits import split as split_of
 from ..data.store import Store
 from ..errors import UserError
 from ..files import write_json
+from ..motion.clip import Clip
+from ..training.progress import counting
+from ..words import plural
 from . import protocols
-from .classifier import score_classifier, train_classifier
-from .encoder import Encoder
+from .checks import check_alike, check_clips, check_folders, check_pairs, weights_of
 from .fusion import fused_probe
-from .names import ALL, FIRST, FUSED, MEANING, MEASURES, PROTOCOLS, Measure, Weights, check_names, chosen
-from .protocols import Decisions, Score, Task, linear_decisions, linear_score, mean_decisions
-from .published import PUBLISHED_LINEAR, lasting
-from .recipes import METHODS, Recipe
+from .kept import KeptScores
+from .names import ALL, FUSED, MEANING, MEASURES, PROTOCOLS, Weights, check_names, chosen
+from .protocols import Score, Task, linear_score, shares_told
+from .published import PUBLISHED_LINEAR
+from .recipes import METHODS
 from .run import Trained, check_fits
+from .shared import Features
+from .supervised import Plan
 
 Part = Literal["test", "validation"]
 """Which clips are scored. ``validation``: `fit` trains and the test clips are not touched, to choose between recipes."""
@@ -71,7 +76,7 @@ class Evaluation:
         name: of the task. classes: names. part: which clips were scored.
         split: rows of the store; where `part` is ``validation``, those that fitted are `train` and those that were scored are `test`.
         rows: one a protocol. features: `(N, D)` of the first run, for pictures. truth: `(N,)` of the clips that were scored.
-        runs: their folders. fused: folders of the runs they were fused with.
+        runs: their folders. fused: folders of the runs they were fused with. missing: protocols that are still to be measured.
         weights: of the runs: of their last step, or averaged over their steps.
     """
 
@@ -84,6 +89,7 @@ class Evaluation:
     runs: tuple[str, ...]
     part: Part = "test"
     fused: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
     weights: Literal["average", "last"] = "last"
 
     def row(self, protocol: str) -> Row | None:
@@ -105,6 +111,8 @@ class Evaluation:
             },
             "runs": list(self.runs),
             "fused_with": list(self.fused),
+            "classes": list(self.classes),
+            "missing": list(self.missing),
             "linear_probe": {
                 "trained": mean.get("linear"),
                 "random_weights": mean.get("random-linear"),
@@ -126,20 +134,26 @@ def part_of(split: Split, part: Part) -> Split:
     return split if part == "test" else Split(split.name, split.fit, split.validation, split.fit, split.validation)
 
 
-def make_task(trained: Trained, store: Store, split: str | None, part: Part = "test") -> Task:
+def make_task(trained: Trained, store: Store, split: str | None, part: Part = "test", *, quiet: bool = True) -> Task:
     """The store's clips, prepared as the run prescribes, with a split; for ``validation`` without the test clips.
 
     Without a split all clips that have a label train, and none tests.
 
     Raises:
-        UserError: unknown split, another skeleton, no clips to score, or clips without labels.
+        UserError: unknown split, another skeleton, no clips to score, clips without labels, or with labels beyond the classes.
     """
     check_fits(trained, store)
+    beyond = np.flatnonzero(store.labels >= len(store.classes))
+    if len(beyond):
+        clip = store.entries[int(beyond[0])]
+        raise UserError(
+            f"{store.folder}: clip {clip.id} has label {clip.label} of {plural(len(store.classes), 'class')}; build the store again"
+        )
     if split is None:
         rows, none = np.flatnonzero(store.labels >= 0), np.zeros(0, np.int64)
         if not len(rows):
-            raise UserError(f"{store.folder}: none of its {len(store)} clips has a label; classifiers learn from labels")
-        clips = list(PreparedClips(store, trained.recipe.prepare, rows))
+            raise UserError(f"{store.folder}: none of its {plural(len(store), 'clip')} has a label; classifiers learn from labels")
+        clips = _prepared(trained, store, rows, quiet)
         every = np.arange(len(rows))
         all_train = Split("all", every, none, every, none)
         return Task(clips, store.labels[rows], store.classes, all_train, store.name, store.skeleton, *_as_read(store, rows))
@@ -157,10 +171,16 @@ def make_task(trained: Trained, store: Store, split: str | None, part: Part = "t
         )
     kept = np.arange(len(store)) if part == "test" else whole.train
     places = [np.searchsorted(kept, rows) for rows in (own.train, own.test, own.fit, own.validation)]
-    clips = list(PreparedClips(store, trained.recipe.prepare, kept))
+    clips = _prepared(trained, store, kept, quiet)
     name = f"{store.name} {split}" + ("" if part == "test" else ", validation part")
     own = Split(split, *places)
     return Task(clips, store.labels[kept], store.classes, own, name, store.skeleton, *_as_read(store, kept))
+
+
+def _prepared(trained: Trained, store: Store, rows: np.ndarray, quiet: bool) -> list[Clip]:
+    """Rows of a store as a run sees them."""
+    with counting(len(rows), "clip", "preparing", shown=not quiet) as step:
+        return list(PreparedClips(store, trained.recipe.prepare, rows, step))
 
 
 def _as_read(store: Store, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -182,67 +202,95 @@ def evaluate(
     epochs: int | None = None,
     device: str = "cpu",
     say: Callable[[str], None] = lambda text: None,
+    after: Callable[[Evaluation], None] = lambda found: None,
+    quiet: bool = True,
 ) -> Evaluation:
     """Runs every wanted protocol once for each run; the run's seed is also the protocol's.
 
+    Before the first one begins it is known that every one can run. What is measured is kept at once: the same question asked again, after
+    an interruption perhaps, measures only what is missing (`kept.py`).
+
     Args:
         runs: of one recipe, different seeds. store, split: what is measured on.
-        wanted: names in `PROTOCOLS`. folder: where classifiers train and results are cached; asking again repeats nothing.
+        wanted: names in `PROTOCOLS`. folder: where classifiers train and scores are kept.
         part: which clips are scored. fuse: runs of another method, one for each of `runs`, in the same order and with the same seeds;
             they add the protocol ``linear-fused``.
         once: those of `wanted` that are measured for the first run only.
-        epochs: of every trained classifier instead of the recipe's. device: of the networks. say: told about progress.
+        epochs: of every trained classifier instead of the recipe's. device: of the networks. say: told of every score.
+        after: given what is found so far after each protocol. quiet: show no progress of what is inside one.
 
     Raises:
         UserError: nothing to measure, an unknown protocol or split, streams that the method has not, runs that differ in their recipe or
-            do not pair, data that does not fit.
+            do not pair, data that does not fit, too few clips, or a folder with a classifier of something else.
     """
     if not runs or not wanted:
         raise UserError(f"nothing to measure: name at least one {'protocol' if runs else 'run'}; protocols: {', '.join(PROTOCOLS)}")
     first = runs[0]
     streams = streams_of(first)
     published = first.recipe.method in PUBLISHED_LINEAR
+    wanted = list(dict.fromkeys(wanted))
     check_names(wanted, first.folder, streams, fusing=bool(fuse), published=published)
-    _check_alike(runs, store)
+    check_alike(runs, store)
     if fuse:
-        _check_alike(fuse, store)
-        _check_pairs(runs, fuse)
+        check_alike(fuse, store)
+        check_pairs(runs, fuse)
         wanted = [*wanted, FUSED] if FUSED not in wanted else wanted
-    task = make_task(first, store, split, part)
-    cache = Features(task, device, streams)
-    other = Features(make_task(fuse[0], store, split, part), device, streams_of(fuse[0])) if fuse else None
-    rows = []
-    for name in wanted:
-        scores = []
-        for number, trained in enumerate(runs):
-            if number and (name in once or (name in MEASURES and MEASURES[name].weights == "raw")):
-                continue  # raw: no network, no seed, so one number
-            start = time.perf_counter()
-            if name == FUSED:
-                assert other is not None
-                ours, theirs = cache.decisions(trained, "trained", ALL), other.decisions(fuse[number], "trained", ALL)
-                score = fused_probe(ours, theirs, task.labels, task.split)
-            else:
-                kind = ("" if part == "test" else f"{part}-") + ("last-" if trained.last else "")
-                place = Path(folder) / f"{name}-{kind}seed{trained.seed}"
-                score = _measure(name, MEASURES[name], trained, cache, place, epochs)
-            scores.append(replace(score, protocol=name, seconds=time.perf_counter() - start))
-            say(f"{MEANING[name]}, seed {trained.seed}: {score.accuracy:.1f} %{_more(score)} ({scores[-1].seconds:.0f} s)")
-        rows.append(Row(name, tuple(scores)))
-    seen = any(MEASURES[n].frozen and MEASURES[n].weights == "trained" for n in wanted if n in MEASURES)
-    shown = cache.tables(first, "trained")[0][task.split.test] if seen else None
-    return Evaluation(
+    weights = weights_of([*runs, *fuse], wanted)
+    task = make_task(first, store, split, part, quiet=quiet)
+    check_clips(runs, wanted, task, epochs)
+    kept = KeptScores(folder, task, part, device, epochs, weights)
+    # of each protocol, for each of its runs: the run, the one it is fused with, and the score where it was kept
+    asked = {name: list(_asked(name, runs, fuse, kept, single=name in once)) for name in wanted}
+    missing = {name: [run for run, _, score in them if score is None] for name, them in asked.items()}
+    check_folders(missing, task, kept, folder, device, epochs)
+
+    needed = [name for name in wanted if missing[name]]
+    cache, other = Features(task, device, streams, _needed(needed, streams), quiet), None
+    if FUSED in needed:
+        alike = fuse[0].recipe.preparation == first.recipe.preparation
+        theirs = task if alike else make_task(fuse[0], store, split, part, quiet=quiet)
+        other = Features(theirs, device, streams_of(fuse[0]), _needed([FUSED], streams_of(fuse[0])), quiet)
+    evaluation = Evaluation(
         task.name,
         task.classes,
         part_of(split_of(store, split), part),
-        tuple(rows),
-        shown,
+        (),
+        None,
         task.labels[task.split.test],
         tuple(str(r.folder) for r in runs),
         part,
         tuple(str(r.folder) for r in fuse),
+        tuple(wanted),
         "average" if first.averaged else "last",
     )
+    for name in wanted:
+        scores = []
+        for run, paired, score in asked[name]:
+            took = "kept"
+            if score is None:
+                start = time.perf_counter()
+                score = _measure(name, run, cache, other, paired, folder / kept.name(name, run), epochs, quiet)
+                score = replace(score, protocol=name, seconds=time.perf_counter() - start)
+                kept.write(score, run, paired)
+                took = f"{score.seconds:.0f} s"
+            scores.append(score)
+            say(f"{MEANING[name]}, seed {run.seed}: {score.accuracy:.1f} %{_more(score)} ({took})")
+        row = Row(name, tuple(scores))
+        evaluation = replace(evaluation, rows=(*evaluation.rows, row), missing=evaluation.missing[1:])
+        after(evaluation)
+    if any(MEASURES[n].frozen and MEASURES[n].weights == "trained" for n in wanted if n in MEASURES):
+        evaluation = replace(evaluation, features=cache.tables(first, "trained")[0][task.split.test])
+    return evaluation
+
+
+def _asked(
+    name: str, runs: Sequence[Trained], fuse: Sequence[Trained], kept: KeptScores, single: bool
+) -> Iterator[tuple[Trained, Trained | None, Score | None]]:
+    """The runs that a protocol is measured for, with the run that each is fused with and the score that was kept."""
+    raw = name in MEASURES and MEASURES[name].weights == "raw"  # no network, no seed, so one number
+    for number, run in enumerate(runs[:1] if single or raw else runs):
+        paired = fuse[number] if name == FUSED else None
+        yield run, paired, kept.read(name, run, paired)
 
 
 def streams_of(trained: Trained) -> tuple[str, ...]:
@@ -250,108 +298,46 @@ def streams_of(trained: Trained) -> tuple[str, ...]:
     return METHODS[trained.recipe.method].streams
 
 
-def _check_alike(runs: Sequence[Trained], store: Store) -> None:
-    """Raises UserError unless the runs can be averaged, and read the store."""
-    for other in runs:
-        if _but_precision(other.recipe) != _but_precision(runs[0].recipe):
-            raise UserError(
-                f"{other.folder}: another recipe than {runs[0].folder}; runs that are averaged may differ in their seed only"
-            )
-        check_fits(other, store)
-    if len({r.seed for r in runs}) < len(runs):
-        raise UserError("two of the runs have the same seed: their average would look more certain than it is")
+def _needed(measured: Collection[str], streams: tuple[str, ...]) -> dict[Weights, set[str | None]]:
+    """The streams whose features will be asked for, of each kind of weights."""
+    needed: dict[Weights, set[str | None]] = {}
+    for name in measured:
+        if name == FUSED:
+            needed.setdefault("trained", set()).update(chosen(ALL, streams))
+        elif MEASURES[name].frozen:
+            needed.setdefault(MEASURES[name].weights, set()).update(chosen(MEASURES[name].streams, streams))
+    return needed
 
 
-def _but_precision(recipe: Recipe) -> Recipe:
-    """What has to agree between runs that are averaged: each machine may have settled on a precision of its own."""
-    return replace(recipe, precision="auto", supervision=replace(recipe.supervision, precision="auto"))
-
-
-def _check_pairs(runs: Sequence[Trained], fuse: Sequence[Trained]) -> None:
-    """Raises UserError unless the runs to fuse pair with the others in order, and are others."""
-    if len(runs) != len(fuse):
-        raise UserError(f"--fuse: {len(fuse)} runs for {len(runs)}; give one for each, in the same order")
-    for one, other in zip(runs, fuse, strict=True):
-        if one.seed != other.seed:
-            raise UserError(
-                f"--fuse {other.folder}: has seed {other.seed}, but is paired with {one.folder} of seed {one.seed}; "
-                "give runs of the same seeds in the same order"
-            )
-        if one.folder.resolve() == other.folder.resolve():
-            raise UserError(f"--fuse {other.folder}: is paired with itself; give a run of another method")
-
-
-Key = tuple[str, str, str | None]
-"""Folder of a run, kind of weights, stream."""
-
-
-class Features:
-    """Features of a task's clips and what linear probes say of them, computed once for each run, kind of weights and stream.
-
-    Args:
-        task: the clips. device: of the networks. streams: of the runs that will be asked for.
-    """
-
-    def __init__(self, task: Task, device: str, streams: tuple[str, ...]):
-        self.task, self.device, self.streams = task, device, streams
-        self._tables: dict[Key, np.ndarray] = {}
-        self._decisions: dict[Key, Decisions] = {}
-
-    def tables(self, trained: Trained, weights: Weights, which: str = FIRST) -> list[np.ndarray]:
-        """`(N, D)` of all clips of the task, for each stream that a measure is about; `weights` and `which` as in `Measure`."""
-        return [self._table(trained, weights, stream) for stream in chosen(which, self.streams)]
-
-    def decisions(self, trained: Trained, weights: Weights, which: str = FIRST) -> Decisions:
-        """What linear probes on these say; of several streams their mean."""
-        found = [self._decided(trained, weights, stream) for stream in chosen(which, self.streams)]
-        return found[0] if len(found) == 1 else mean_decisions(found, self.task.labels, self.task.split)
-
-    def _decided(self, trained: Trained, weights: Weights, stream: str | None) -> Decisions:
-        key = (str(trained.folder), weights, stream)
-        if key not in self._decisions:
-            self._decisions[key] = linear_decisions(self._table(trained, weights, stream), self.task.labels, self.task.split)
-        return self._decisions[key]
-
-    def _table(self, trained: Trained, weights: Weights, stream: str | None) -> np.ndarray:
-        key = (str(trained.folder), weights, stream)
-        if key not in self._tables:
-            self._tables[key] = protocols.raw_positions(self.task) if weights == "raw" else self._seen(trained, weights, stream)
-        return self._tables[key]
-
-    def _seen(self, trained: Trained, weights: Weights, stream: str | None) -> np.ndarray:
-        encoder = trained.encoder(weights=weights == "trained")
-        part = encoder if stream is None else encoder.stream(stream)
-        return trained.features(part.to(self.device), self.task.clips, weights=weights)
-
-
-def _measure(name: str, measure: Measure, trained: Trained, cache: Features, folder: Path, epochs: int | None) -> Score:
+def _measure(
+    name: str,
+    trained: Trained,
+    cache: Features,
+    other: Features | None,
+    paired: Trained | None,
+    folder: Path,
+    epochs: int | None,
+    quiet: bool,
+) -> Score:
+    """One protocol on one run; `other` and `paired` are the features and the run of the method that it is fused with."""
     task = cache.task
-    if measure.frozen:
-        if measure.kind == "linear":
-            return linear_score(cache.decisions(trained, measure.weights, measure.streams), task.labels, task.split)
-        tables = cache.tables(trained, measure.weights, measure.streams)
-        return protocols.knn_probe(tables, task.labels, task.split, standardise=measure.kind == "knn", device=cache.device)
-    how, frozen = trained.recipe.supervision.reopened(), measure.kind == "linear-published"
-    if frozen:
-        how = PUBLISHED_LINEAR[trained.recipe.method](how)
-    if epochs is not None:
-        how = lasting(how, epochs)
-    if measure.weights == "random":
-        how = replace(how, layer_decay=1.0)
-    encoder: Encoder = trained.encoder(weights=measure.weights == "trained", drop_path=0.0 if frozen else how.drop_path)
-    rows = task.split.train if measure.labels == 1 else protocols.few_labels(task, measure.labels, trained.seed)
-    model, how = train_classifier(
-        name, trained, encoder.alone().to(cache.device), task, how, folder, seed=trained.seed, rows=rows, frozen=frozen
-    )
-    return score_classifier(name, model, task, how, rows=len(rows), epochs=how.epochs)
+    if name == FUSED:
+        assert other is not None
+        assert paired is not None
+        ours, theirs = cache.decisions(trained, "trained", ALL), other.decisions(paired, "trained", ALL)
+        return fused_probe(ours, theirs, task.labels, task.split)
+    measure = MEASURES[name]
+    if not measure.frozen:
+        return Plan.of(name, trained, task, epochs).measure(folder, cache.device, quiet)
+    if measure.kind == "linear":
+        return linear_score(cache.decisions(trained, measure.weights, measure.streams), task.labels, task.split)
+    tables = cache.tables(trained, measure.weights, measure.streams)
+    return protocols.knn_probe(tables, task.labels, task.split, standardise=measure.kind == "knn", device=cache.device)
 
 
 def _more(score: Score) -> str:
     """What else a classifier is measured by, where it gives a value to each class."""
-    d = score.details
-    if "top5" not in d:
-        return ""
-    return f" (top 5 {d['top5']:.1f}; over classes {d['per_class']:.1f} and {d['per_class_top5']:.1f})"
+    return f" ({shares_told(score.details)})" if "per_class" in score.details else ""
 
 
 def measured_data(store: Store, split: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,13 +15,22 @@ from ..errors import UserError
 from ..files import atomic_file
 from ..motion.clip import Clip
 from ..training.method import generator
+from ..training.progress import counting
 from . import protocols
 from .mamp import MAMP
 from .run import Trained, check_clip, prepared_query
+from .vocabulary import Labels
 
 
-def embed(trained: Trained, clips: Sequence[Clip], *, device: str = "cpu", pooling: protocols.Pooling | None = None) -> np.ndarray:
-    """Features `(N, D)` float32 of clips as they were read.
+def embed(
+    trained: Trained,
+    clips: Sequence[Clip],
+    *,
+    device: str = "cpu",
+    pooling: protocols.Pooling | None = None,
+    quiet: bool = True,
+) -> np.ndarray:
+    """Features `(N, D)` float32 of clips as they were read; progress is shown unless `quiet`.
 
     Raises:
         UserError: a clip with another skeleton or other coordinates than the run's, or with nobody in it.
@@ -29,14 +39,23 @@ def embed(trained: Trained, clips: Sequence[Clip], *, device: str = "cpu", pooli
         raise UserError("no clips to embed")
     for clip in clips:
         check_clip(trained, clip)
-    prepared = [prepared_query(trained, clip) for clip in clips]
-    return trained.features(trained.encoder().to(device), prepared, pooling=pooling)
+    prepared = []
+    with counting(len(clips), "clip", "preparing", shown=not quiet) as step:
+        for clip in clips:
+            prepared.append(prepared_query(trained, clip))
+            step(len(prepared))
+    return trained.features(trained.encoder().to(device), prepared, pooling=pooling, quiet=quiet)
 
 
-def save_features(path: Path, features: np.ndarray, names: Sequence[str], labels: Sequence[int]) -> None:
-    """Writes `features (N, D)`, `names (N,)` and `labels (N,)` (-1 unknown) to a pickle-free `.npz`, atomically."""
+def save_features(path: Path, features: np.ndarray, names: Sequence[str], labels: Labels) -> None:
+    """Writes a pickle-free `.npz`, atomically.
+
+    `features` `(N, D)`, `names` `(N,)` of the clips, `labels` `(N,)` int64 places in `classes` `(K,)` (-1 unknown), `label_names` `(N,)`.
+    """
+    words = {"names": names, "label_names": labels.names, "classes": labels.classes}
+    arrays: dict[str, Any] = {key: np.array(list(value), dtype=np.str_) for key, value in words.items()}
     with atomic_file(path) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, features=features, names=np.array(list(names), dtype=np.str_), labels=np.asarray(labels, np.int64))
+        np.savez(stream, features=features, labels=labels.numbers, **arrays)
 
 
 @dataclass(frozen=True)

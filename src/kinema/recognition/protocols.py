@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -132,26 +132,41 @@ def pool(tokens: Tensor, how: Pooling) -> Tensor:
     return tokens.mean((1, 2, 3)) if how == "mean" else tokens.mean((1, 2)).flatten(1)
 
 
+FEATURE_BATCH = 128
+"""Clips that an encoder looks at together."""
+
+
 def features(
     encoder: Encoder,
-    clips: Sequence[Clip],
+    clips: Sequence[Clip] | ResidentClips,
     *,
     pooling: Pooling = "mean",
     crop: Crop | Window | None = None,
     views: int = 0,
-    batch_size: int = 128,
+    batch_size: int = FEATURE_BATCH,
     precision: Precision = "32",
+    seen: Callable[[int], None] = lambda done: None,
 ) -> np.ndarray:
     """Features `(N, D)` float32 of prepared clips, seen through the evaluation crop.
 
-    With `views`, the mean of that and of so many random training crops; the crops are the same in every call.
+    With `views`, the mean of that and of so many random training crops; the crops are the same in every call. `seen` is called with the
+    number of clips that were looked at, each once for every view of it. Several encoders of one kind may share what `resident` made of
+    the clips.
     """
+    done = 0
     device = next(encoder.parameters()).device
-    source = resident(encoder, clips, crop, batch_size)
+    source = clips if isinstance(clips, ResidentClips) else resident(encoder, clips, crop, batch_size)
     with evaluation_mode(encoder, precision):
 
+        def see(positions: Tensor) -> Tensor:
+            nonlocal done
+            pooled = pool(encoder.tokens(positions).float(), pooling)
+            done += len(positions)
+            seen(done)
+            return pooled
+
         def table(batches: Iterator[ClipBatch]) -> Tensor:
-            return by_clip(batches, lambda positions: pool(encoder.tokens(positions).float(), pooling))
+            return by_clip(batches, see)
 
         total = table(source.ordered(batch_size))
         for view in range(views):
@@ -159,8 +174,8 @@ def features(
         return (total / (views + 1)).cpu().numpy()
 
 
-def resident(encoder: Encoder, clips: Sequence[Clip], crop: Crop | Window | None, batch_size: int) -> ResidentClips:
-    """Prepared clips as an encoder reads them, on its device and in their order, to be looked at once."""
+def resident(encoder: Encoder, clips: Sequence[Clip], crop: Crop | Window | None, batch_size: int = FEATURE_BATCH) -> ResidentClips:
+    """Prepared clips as an encoder reads them, on its device and in their order."""
     return ResidentClips(
         clips,
         frames=encoder.frames,
@@ -180,20 +195,38 @@ def by_clip(batches: Iterable[ClipBatch], see: Callable[[Tensor], Tensor]) -> Te
     return rows[order]
 
 
+SHARES = ("top5", "per_class", "per_class_top5")
+"""What `shares` may give."""
+GUESSES = 5
+"""Of so many likeliest classes it is told how often the right one is among them, where there are more than these."""
+
+
 def shares(values: np.ndarray, classes: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     """Percent of clips whose class is among the five likeliest, and the means over classes of the shares right at one and at five guesses.
+
+    Of at most five classes the right one is always among the five likeliest, so only the mean at one guess is given.
 
     Args:
         values: `(Q, K)` decision values. classes: `(K,)` what its columns stand for. truth: `(Q,)`.
     """
-    likeliest = classes[np.argsort(-values, axis=1, kind="stable")[:, :5]] == truth[:, None]
-    one, five = likeliest[:, 0], likeliest.any(1)
+    likeliest = classes[np.argsort(-values, axis=1, kind="stable")[:, :GUESSES]] == truth[:, None]
     each = [truth == c for c in np.unique(truth)]
-    return {
-        "top5": 100 * float(five.mean()),
-        "per_class": 100 * float(np.mean([one[rows].mean() for rows in each])),
-        "per_class_top5": 100 * float(np.mean([five[rows].mean() for rows in each])),
-    }
+
+    def over_classes(right: np.ndarray) -> float:
+        return 100 * float(np.mean([right[rows].mean() for rows in each]))
+
+    one, five = likeliest[:, 0], likeliest.any(1)
+    if len(classes) <= GUESSES:
+        return {"per_class": over_classes(one)}
+    return {"top5": 100 * float(five.mean()), "per_class": over_classes(one), "per_class_top5": over_classes(five)}
+
+
+def shares_told(found: Mapping[str, Any]) -> str:
+    """What `shares` found, for a person; `found` may hold more."""
+    classes = f"{found['per_class']:.1f} %"
+    if "top5" not in found:
+        return f"over classes {classes}"
+    return f"top 5 {found['top5']:.1f} %; over classes {classes} and {found['per_class_top5']:.1f} %"
 
 
 def _score(protocol: str, predictions: np.ndarray, truth: np.ndarray, start: float, **details: Any) -> Score:
@@ -229,6 +262,15 @@ class Decisions:
     validation: float
 
 
+def check_linear(labels: np.ndarray, split: Split) -> None:
+    """Raises UserError where a split gives fewer than two classes to fit, or nothing to validate."""
+    if len(np.unique(labels[split.fit])) < 2 or not len(split.validation):
+        raise UserError(
+            f"split {split.name}: {len(split.train)} training clips do not give two classes to fit and some clips to validate; "
+            "a linear probe needs more"
+        )
+
+
 def linear_decisions(table: np.ndarray, labels: np.ndarray, split: Split) -> Decisions:
     """Logistic regression on frozen features `(N, D)`, standardised; its regulariser is chosen on the validation part.
 
@@ -237,11 +279,7 @@ def linear_decisions(table: np.ndarray, labels: np.ndarray, split: Split) -> Dec
     """
     from threadpoolctl import threadpool_limits
 
-    if len(np.unique(labels[split.fit])) < 2 or not len(split.validation):
-        raise UserError(
-            f"split {split.name}: {len(split.train)} training clips do not give two classes to fit and some clips to validate; "
-            "a linear probe needs more"
-        )
+    check_linear(labels, split)
 
     def decided(rows: np.ndarray, queries: np.ndarray, strengths: Sequence[float]) -> list[tuple[np.ndarray, np.ndarray]]:
         return logistic.decisions(table[rows], labels[rows], table[queries], strengths)
@@ -340,11 +378,14 @@ def few_labels(task: Task, ratio: float, seed: int) -> np.ndarray:
     """Training rows of which `ratio` keep their label: int(N * ratio) of them, drawn plainly, as published.
 
     Raises:
-        UserError: the ratio leaves no row.
+        UserError: the ratio leaves fewer than two rows, or rows of one class alone.
     """
     if not 0 < ratio <= 1 or int(len(task.split.train) * ratio) < 2:
         raise UserError(f"semi-supervised ratio {ratio}: leaves fewer than 2 of {len(task.split.train)} training clips")
-    return subset(task.split, ratio, seed).train
+    rows = subset(task.split, ratio, seed).train
+    if len(np.unique(task.labels[rows])) < 2:
+        raise UserError(f"semi-supervised ratio {ratio}: the {len(rows)} clips that seed {seed} draws are all of one class")
+    return rows
 
 
 def raw_positions(task: Task, frames: int = 32) -> np.ndarray:

@@ -9,9 +9,10 @@ file answers for exactly one store, one set of weights and one way of preparing 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,14 @@ import safetensors.numpy
 import torch
 
 from .. import __version__
+from ..data.batches import ResidentClips
 from ..data.prepared import PreparedClips
 from ..data.store import Store
 from ..errors import UserError, unknown
 from ..files import atomic_file
 from ..motion.clip import Clip
 from ..training.precision import for_inference
+from ..training.progress import counting
 from ..words import plural
 from . import protocols
 from .encoder import Encoder
@@ -41,6 +44,8 @@ MAX_KEPT = 4 * 2**30
 """Bytes of the largest kept file that is read."""
 ALL = "all"
 """The name of all streams together."""
+SOME = 4096
+"""Clips of which a frame is compared at a time."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,9 @@ def retrieve(
     stream: str | None = None,
     device: str = "cpu",
     rows: np.ndarray | None = None,
+    own: Sequence[int] | None = None,
     say: Callable[[str], None] = silent,
+    quiet: bool = True,
 ) -> list[Neighbour]:
     """The clips of a store most like `query`, the most similar first (equal ones: the earlier row first).
 
@@ -88,7 +95,8 @@ def retrieve(
         top: how many; all that there are, if they are fewer.
         stream: one of the encoder's streams, ``all`` for their mean; None: all that it has. An encoder without streams takes only None.
         device: of the network. rows: which clips of the store are searched, row numbers from 0; default all.
-        say: told in one line what takes long or went wrong without harm.
+        own: rows that are the query itself, where they are known; default: `same` finds them.
+        say: told in one line what takes long or went wrong without harm. quiet: show no progress.
 
     Raises:
         UserError: another skeleton, nobody in the query, an unknown stream, nothing to compare with, or features that are not finite.
@@ -99,16 +107,23 @@ def retrieve(
     check_clip(trained, query)
     prepared = prepared_query(trained, query)
     searched = np.arange(len(store)) if rows is None else np.asarray(rows, np.int64)
-    own = same(query, store)
+    own = same(query, store) if own is None else own
     others = searched[~np.isin(searched, own)]
     if not len(others):
         raise UserError(f"{store.folder}: holds no other clip to compare with; use a larger store")
     encoder = trained.encoder().to(device)
     names = streams(trained, encoder, stream)
     total = np.zeros(len(others))
+
+    @functools.cache
+    def clips() -> ResidentClips:
+        """What all streams share."""
+        with counting(len(store), "clip", "preparing", shown=not quiet) as step:
+            return protocols.resident(encoder, PreparedClips(store, trained.recipe.prepare, told=step), trained.recipe.crop)
+
     for name in names:
         part = encoder if name is None else encoder.stream(name)
-        table = store_features(trained, encoder, part, name, store, say)
+        table = store_features(trained, encoder, part, name, store, say, quiet, clips)
         # a clip of the store is compared by the features it has there: random crops are drawn by row
         wanted = table[own[0]] if own else trained.features(part, [prepared])[0]
         mean, spread = table[searched].mean(0), table[searched].std(0) + 1e-6
@@ -118,11 +133,40 @@ def retrieve(
     return [_neighbour(store, int(others[i]), float(similarity[i])) for i in best]
 
 
+NEAR = 5e-4
+"""Positions that differ by at most this share of how large a body is are the same, written with fewer digits: half a millimetre of a metre.
+Two takes of one motion, by whatever sensor, differ by more in some joint at some moment."""
+
+
 def same(query: Clip, store: Store) -> list[int]:
-    """Rows of the store whose positions are those of the query, number for number."""
+    """Rows of the store whose positions are those of the query, up to `NEAR` everywhere: they may have been text in between.
+
+    Names and rates say nothing: a copy may have others.
+    """
     shape = query.frames, query.people
-    rows = [i for i, entry in enumerate(store.entries) if (entry.frames, entry.people) == shape]
-    return [i for i in rows if np.array_equal(store.clip(i).positions, query.positions)]
+    rows = np.array([i for i, entry in enumerate(store.entries) if (entry.frames, entry.people) == shape], np.int64)
+    if not len(rows) or store.clip(int(rows[0])).positions.shape[2:] != query.positions.shape[2:]:
+        return []
+    near = NEAR * body_size(query)
+    # one frame of all clips at once leaves few to read whole; the middle one, for many motions begin in one pose
+    frame = query.frames // 2
+    close = [
+        np.abs(store.frames(some, frame) - query.positions[frame]).max((1, 2, 3)) <= near
+        for some in np.split(rows, range(SOME, len(rows), SOME))
+    ]
+    rows = rows[np.concatenate(close)]
+    return [int(i) for i in rows if np.abs(store.clip(int(i)).positions - query.positions).max() <= near]
+
+
+def body_size(clip: Clip) -> float:
+    """How far the joints of one person lie apart along some axis at a time: the median over frames and people; 0 where nobody is."""
+    there = (clip.positions != 0).any(-1)  # (T, M, J)
+    seen = there.any(2)
+    if not seen.any():
+        return 0.0
+    positions, there = clip.positions[seen], there[seen][..., None]
+    low, high = np.where(there, positions, np.inf).min(1), np.where(there, positions, -np.inf).max(1)
+    return float(np.median((high - low).max(1)))
 
 
 def streams(trained: Trained, encoder: Encoder, wanted: str | None) -> tuple[str | None, ...]:
@@ -157,13 +201,21 @@ def _neighbour(store: Store, row: int, similarity: float) -> Neighbour:
 
 
 def store_features(
-    trained: Trained, whole: Encoder, part: Encoder, name: str | None, store: Store, say: Callable[[str], None] = silent
+    trained: Trained,
+    whole: Encoder,
+    part: Encoder,
+    name: str | None,
+    store: Store,
+    say: Callable[[str], None] = silent,
+    quiet: bool = True,
+    clips: Callable[[], Sequence[Clip] | ResidentClips] | None = None,
 ) -> np.ndarray:
     """Features `(N, D)` float32 of all clips of a store, kept in the run folder or computed and kept there.
 
     Args:
         trained: the run. whole: its network with the weights that count. part: the stream of it to ask, called `name`.
-        store: the clips. say: told when they are computed, and why if they were kept.
+        store: the clips. say: told when they are computed, and why if they were kept. quiet: show no progress.
+        clips: gives all clips as the network sees them, asked for only if they are needed; default: prepared here.
 
     Raises:
         UserError: a clip that cannot be prepared, or features that are not finite.
@@ -176,7 +228,9 @@ def store_features(
         except ValueError as error:
             say(f"{path}: {error}; computed again")
     say(f"computing features of {plural(len(store), 'clip')}" + (f" ({name})" if name else ""))
-    table = trained.features(part, PreparedClips(store, trained.recipe.prepare))
+    doing = "features" if name is None else f"features ({name})"
+    prepared = PreparedClips(store, trained.recipe.prepare) if clips is None else clips()
+    table = trained.features(part, prepared, doing=doing, quiet=quiet)
     try:
         with atomic_file(path) as temporary:
             safetensors.numpy.save_file({"features": table}, temporary, {SEAL: f"{key}:{_sha256(table)}"})

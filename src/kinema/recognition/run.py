@@ -25,7 +25,8 @@ from ..text import one_line
 from ..training.checkpoint import averaged, held, load_model, steps
 from ..training.device import device_of
 from ..training.fit import Every, Result, fit
-from ..training.processes import layout
+from ..training.processes import layout, leads
+from ..training.progress import counting
 from ..training.stage import Stage
 from ..words import plural
 from . import limits, protocols
@@ -34,6 +35,7 @@ from .masa_prepare import check_signer
 from .protocols import Pooling
 from .recipes import Recipe, build_method, from_json, parts, to_json
 
+_DATA = Table(classes=NotRequired[list[str]])
 _CONFIG = Table(
     recipe=dict[str, Any], skeleton=dict[str, Any], seed=NotRequired[int], data=NotRequired[dict[str, Any]], kind=NotRequired[str]
 )
@@ -67,6 +69,11 @@ class Trained:
         facts = f"{self.recipe.method} {self.recipe.preset}, {self.skeleton.name}, seed {self.seed}, in {self.folder}"
         return f"<Trained: {one_line(facts)}>"
 
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names by label of the data it was trained on; None where the run does not say."""
+        return tuple(self.data["classes"]) if "classes" in self.data else None
+
     def encoder(self, *, weights: bool = True, seed: int | None = None, drop_path: float = 0.0) -> Encoder:
         """The network, with its trained weights (averaged ones where the recipe has an `ema`) or (`weights=False`) fresh ones of a seed.
 
@@ -82,16 +89,28 @@ class Trained:
         return method
 
     def features(
-        self, encoder: Encoder, clips: Sequence[Clip], *, pooling: Pooling | None = None, weights: str = "trained"
+        self,
+        encoder: Encoder,
+        clips: Sequence[Clip] | ResidentClips,
+        *,
+        pooling: Pooling | None = None,
+        weights: str = "trained",
+        doing: str = "features",
+        quiet: bool = True,
     ) -> np.ndarray:
         """Features `(N, D)` float32 of prepared clips, as the recipe takes them; `encoder` is the run's or a stream of it.
 
+        Args:
+            weights: whose they are, for messages. doing: what this is, for the progress that is shown unless `quiet`.
+
         Raises:
-            UserError: some are not finite; `weights` says whose they are.
+            UserError: some are not finite.
         """
         r = self.recipe
-        how = {"crop": r.crop, "views": r.probe_views, "precision": r.precision}
-        table = protocols.features(encoder, clips, pooling=pooling or r.pooling, **how)
+        views = r.probe_views + 1
+        how = {"crop": r.crop, "views": r.probe_views, "precision": r.precision, "pooling": pooling or r.pooling}
+        with counting(len(clips), "clip", doing, shown=not quiet) as step:
+            table = protocols.features(encoder, clips, **how, seen=lambda done: step(done // views))
         if not np.isfinite(table).all():
             raise UserError(
                 f"{self.folder}: with its {weights} weights the features of some clips are not finite; "
@@ -130,7 +149,6 @@ def pretrain(
     processes = layout(devices, device.type)
     rows = None if split is None else split_of(store, split).train
     _check_size(store, recipe)
-    clips = PreparedClips(store, recipe.prepare, rows)
     torch.manual_seed(seed)
     method = build_method(recipe)
     if not (resume and steps(folder)):  # here and not in `fit`, so that a mistake leaves no run folder
@@ -138,18 +156,20 @@ def pretrain(
     size = recipe.size
     frames = recipe.crop.frames if isinstance(recipe.crop, Window) else method.frames
     limits.check_batch(recipe.batch_size, frames, recipe.preparation.people, size.joints, size.coordinates)
-    source = ResidentClips(
-        clips,
-        frames=method.frames,
-        people=recipe.preparation.people,
-        batch_size=recipe.batch_size,
-        crop=recipe.crop,
-        augment=recipe.augment,
-        seed=seed,
-        device=device,
-        pairs=method.pairs,
-        confidence=method.confidence,
-    )
+    count = len(store) if rows is None else len(rows)
+    with counting(count, "clip", "preparing", shown=not quiet and leads()) as step:
+        source = ResidentClips(
+            PreparedClips(store, recipe.prepare, rows, step),
+            frames=method.frames,
+            people=recipe.preparation.people,
+            batch_size=recipe.batch_size,
+            crop=recipe.crop,
+            augment=recipe.augment,
+            seed=seed,
+            device=device,
+            pairs=method.pairs,
+            confidence=method.confidence,
+        )
     if recipe.most_steps is not None:
         recipe = replace(recipe, epochs=min(recipe.epochs, recipe.most_steps / source.steps_per_epoch))
     stage = Stage(
@@ -165,7 +185,7 @@ def pretrain(
     first = {"kinema": __version__, "room": "recognition"}
     others = {
         "skeleton": store.skeleton.to_json(),
-        "data": {"name": store.name, "checksum": store.checksum, "split": split, "clips": len(clips)},
+        "data": {"name": store.name, "checksum": store.checksum, "split": split, "clips": count, "classes": list(store.classes)},
         "seed": seed,
     }
     return fit(
@@ -243,7 +263,9 @@ def read_config(folder: Path) -> dict[str, Any]:
         config = read_json(path)
         if not isinstance(config, dict) or config.get("room") != "recognition" or "recipe" not in config:
             raise UserError(f"{folder}: not a recognition run made by `kinema train` or `kinema import-weights`")
-        return _CONFIG.check(config, path)
+        _CONFIG.check(config, path)
+        _DATA.check(config.get("data", {}), f"{path}, data")
+        return config
     except FormatError as error:
         raise FormatError(error.origin, f"{error.problem}; train it again") from error
 

@@ -55,7 +55,6 @@ def fit(
     tensorboard: bool = False,
     on_epoch: Callable[[EpochEnd], Mapping[str, float] | None] | None = None,
     quiet: bool = False,
-    again: str = "the same command with --resume",
 ) -> Result:
     """Trains `stages` in order and keeps everything about it in `folder`.
 
@@ -80,7 +79,6 @@ def fit(
         tensorboard: write event files too.
         on_epoch: called after each epoch in all processes; what it returns is logged. It must not change the weights.
         quiet: print nothing.
-        again: what a person has to say for an interrupted run to go on.
 
     Raises:
         UserError: the folder is in use, holds another run, or cannot be written; a device that is not there; weights to
@@ -121,7 +119,6 @@ def fit(
             precision=settled,
             compile=compile,
             on_epoch=on_epoch,
-            again=again,
         )
         run.begin(start, stack, tensorboard=tensorboard, shown=processes.first and not quiet)
         run.interrupt = stack.enter_context(Interrupt(several=processes.count > 1))
@@ -182,8 +179,8 @@ class _Run:
     precision: Settled
     compile: bool
     on_epoch: Callable[[EpochEnd], Mapping[str, float] | None] | None
-    again: str
     interrupt: Interrupt | None = None
+    signal: int = 0
     log: Log | None = None
     record: Record | None = None
     bar: Bar | None = None
@@ -206,9 +203,10 @@ class _Run:
         self.record = self.processes.on_first(lambda: Record(self.folder, str(self.fabric.device), self.processes.count))
         if self.log is not None:
             stack.callback(self.log.close)
-        self.bar = Bar(sum(s.steps for s in self.stages), self.step, shown=shown)
+        total = sum(s.steps for s in self.stages)
+        self.bar = Bar(total, "step", self.step, unit="clips", shown=shown)
         stack.callback(self.bar.close)
-        if start is not None:
+        if start is not None and self.step < total:
             self.bar.say(f"resuming at step {self.step} (stage {start.state.stage_name})")
         if shown and self.precision == "bf16" and not (found := verdict(self.fabric.device)).pays:
             self.bar.say(f"bf16, as asked for; fp32 is likely faster here ({found.why}): --precision auto would have taken it")
@@ -235,12 +233,9 @@ class _Run:
             if stopped:
                 break
         finished = self.step == done and not stopped
-        interrupted = stopped and self.interrupt is not None and self.interrupt.asked
-        assert self.bar is not None
-        if stopped:
-            why = "interrupted" if interrupted else "stopped as asked"
-            self.bar.say(f"{why} after step {self.step}; {self.saved} is saved: {self.again} goes on from there")
-        return Result(self.folder, self.saved, self.step, finished, interrupted, self.skipped, self.loss, self.precision)
+        return Result(
+            self.folder, self.saved, self.step, finished, self.signal, self.processes.first, self.skipped, self.loss, self.precision
+        )
 
     def _stage(self, number: int, stage: Stage, start: checkpoint.Checkpoint | None, first: int) -> bool:
         """Runs a stage from its start or from a checkpoint; True if it was stopped before its end."""
@@ -260,6 +255,7 @@ class _Run:
     def _steps(self, number: int, stage: Stage, update: Update, begin: int, first: int) -> bool:
         assert self.bar is not None
         per_epoch = stage.source.steps_per_epoch
+        self.bar.rows = stage.source.batch_size
         clock = Clock(stage.source.batch_size)
         saved_at = time.monotonic()
         if self.max_steps is not None and self.step >= self.max_steps:
@@ -269,16 +265,16 @@ class _Run:
             done, self.step = index + 1, first + index + 1
             last = done == stage.steps
             clock.tick()
-            self.bar.step(self.step)
+            self.bar.step(self.step, lambda done=done: self._told(stage, update, done), pause=done % per_epoch == 0 or last)
             if done % self.log_every == 0 or last:
                 self._record(stage, update, done, clock)
             if done % per_epoch == 0 or last:
                 with clock.paused():
                     self._epoch_end(stage, update, done)
-            asked = self.interrupt is not None and self.interrupt.asked
+            asked = 0 if self.interrupt is None else self.interrupt.number
             due = self.every.due(done, per_epoch, time.monotonic() - saved_at)
-            stop, due = self.processes.any_flag(asked, due)
-            stop = stop or self.step == self.max_steps
+            self.signal, due = self.processes.highest(asked, due)
+            stop = self.signal > 0 or self.step == self.max_steps
             if due or stop or last:
                 with clock.paused():
                     self._save(number, stage, update, done)
@@ -305,9 +301,12 @@ class _Run:
             "clips_per_s": clock.rate(),
             "skipped": self.skipped,
         }
-        if self.bar is not None:
-            self.bar.numbers(record)
         self._write(record)
+
+    def _told(self, stage: Stage, update: Update, done: int) -> str:
+        """Where a stage is, for a person. The loss is that of this process since the last line of the log."""
+        loss = means(update.meter.state()).get("loss", self.loss)
+        return f"{stage.name}  epoch {done / stage.source.steps_per_epoch:.2f}  loss {'-' if loss is None else f'{loss:.4g}'}"
 
     def _write(self, record: Mapping[str, Any]) -> None:
         def act() -> None:
@@ -318,8 +317,6 @@ class _Run:
 
     def _epoch_end(self, stage: Stage, update: Update, done: int) -> None:
         epoch = done / stage.source.steps_per_epoch
-        if self.bar is not None:
-            self.bar.epoch(self.step)
         if self.on_epoch is not None:
             average = update.average.weights if update.average is not None else None
             measured = self.on_epoch(EpochEnd(stage, epoch, self.step, average, self.folder))

@@ -81,15 +81,31 @@ def enter(folder: Path, config: Mapping[str, Any], *, resume: bool) -> dict[str,
         if any((folder / name).exists() for name in (CONFIG, LOG, CHECKPOINTS)):
             raise UserError(f"{folder}: a run is already here; pass --resume to go on with it, or choose another folder")
     elif (before := kept(folder)) is not None:
-        changed = differences(before, json.loads(json.dumps(config)))
-        if changed:
-            shown = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
-            raise UserError(f"{folder}: the run here has another configuration: {shown}; use the same one or another folder")
+        check_same(folder, config)
         return before
     elif (folder / CHECKPOINTS).exists():
         raise UserError(f"{folder}: checkpoints without {CONFIG}: not a run that can be resumed; choose another folder")
     write_json(folder / CONFIG, dict(config))
     return dict(config)
+
+
+def check_same(folder: Path, config: Mapping[str, Any], *, partly: bool = False) -> None:
+    """Checks that the run in `folder` has this configuration, or `partly`, as far as `config` says anything.
+
+    Raises:
+        UserError: it has another one. FormatError: it cannot be read.
+    """
+    path = folder / CONFIG
+    try:
+        before = read_json(path)
+    except FormatError as error:
+        raise FormatError(path, f"{error.problem}; start again in another folder") from error
+    if partly and isinstance(before, dict):
+        before = {key: value for key, value in before.items() if key in config}
+    changed = differences(before, json.loads(json.dumps(config)))
+    if changed:
+        shown = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
+        raise UserError(f"{folder}: the run here has another configuration: {shown}; use the same one or another folder")
 
 
 def differences(before: Any, after: Any, name: str = "") -> list[str]:

@@ -77,7 +77,8 @@ class Result:
 
     Attributes:
         folder: of the run. checkpoint: the newest one. step: optimiser steps done over all stages.
-        finished: every stage is complete. interrupted: a signal stopped it.
+        finished: every stage is complete. signal: number of the one that stopped it in any of its processes, or 0.
+        first: this is the process that speaks for all of them.
         skipped: steps skipped because the loss or its gradient was not finite.
         loss: the last mean loss that was logged by this call. precision: what was computed in.
     """
@@ -86,7 +87,13 @@ class Result:
     checkpoint: Path | None
     step: int
     finished: bool
-    interrupted: bool
+    signal: int
+    first: bool
     skipped: int
     loss: float | None = None
     precision: Settled = "32"
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal stopped it."""
+        return self.signal > 0

@@ -68,6 +68,11 @@ def _started() -> Layout | None:
     return None
 
 
+def leads() -> bool:
+    """Whether this process is, as its launcher told it, the first on its machine; asked before the processes know of each other."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
 class Processes:
     """The processes of a run, after they were launched. With one process every method returns what it was given.
 
@@ -107,13 +112,13 @@ class Processes:
             distributed.broadcast_object_list(told, src=0, group=self._host)
         return told[0]
 
-    def any_flag(self, *flags: bool) -> list[bool]:
-        """For each flag: did any process raise it?"""
+    def highest(self, *numbers: int) -> list[int]:
+        """The highest of each number over the processes."""
         if self.count == 1:
-            return list(flags)
-        shared = torch.tensor(flags, dtype=torch.int32)
+            return list(numbers)
+        shared = torch.tensor(numbers, dtype=torch.int32)
         distributed.all_reduce(shared, op=distributed.ReduceOp.MAX, group=self._host)
-        return [bool(f) for f in shared.tolist()]
+        return shared.tolist()
 
     def any(self, flag: Tensor) -> Tensor:
         """Scalar bool: true where it is true in any process. Stays on the device."""
@@ -165,14 +170,14 @@ class Processes:
 
 
 class Interrupt:
-    """Inside, the first Ctrl-C or SIGTERM is only remembered in `asked`; a second one acts at once.
+    """Inside, the first Ctrl-C or SIGTERM is only remembered in `number`, 0 until then; a second one acts at once.
 
     Launchers pass a terminal's Ctrl-C on to processes that had it already, so with several processes whatever arrives
     within a second of the first counts as the same.
     """
 
     def __init__(self, several: bool = False):
-        self.asked = False
+        self.number = 0
         self._several, self._since = several, 0.0
         self._before: dict[int, Any] = {}
 
@@ -190,8 +195,8 @@ class Interrupt:
         self._before = {}
 
     def _hear(self, number: int, _frame: FrameType | None) -> None:
-        if not self.asked:
-            self.asked, self._since = True, time.monotonic()
+        if not self.number:
+            self.number, self._since = number, time.monotonic()
         elif not self._several or time.monotonic() - self._since > 1:
             self._restore()
             signal.raise_signal(number)

@@ -1,66 +1,86 @@
-"""What a person sees while a run goes on: a bar in a terminal, now and then a line elsewhere."""
+"""What a person sees while something lasts, on standard error: a bar in a terminal, now and then a line elsewhere."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from datetime import timedelta
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from ..text import plain
 
 QUIET_SECONDS = 10.0
-"""Outside a terminal at most one line in so many seconds, however short the epochs are."""
+"""Outside a terminal at most one line in so many seconds."""
+TERMINAL_SECONDS = 1.0
+"""In a terminal the text beside the bar is made anew so often; a loss has to be fetched from the device for it."""
+SPEED_SECONDS = 300.0
+"""The speed is that of the last so many seconds; long, for a step may take half a minute."""
 
 
 class Bar:
-    """Progress of one run on standard error.
+    """How far one thing is, how fast it goes and how long it will take.
 
     Args:
-        total: optimiser steps of the whole run (None: nobody knows). done: those done before.
+        total: how many there are to do, None: nobody knows. what: what one of them is called. done: those done before.
+        rows, unit: what the speed is told in: `rows` times `unit` for each that is done; default: themselves, by their first word.
         shown: whether this process speaks at all.
+
+    Attributes:
+        rows: as given; may change on the way.
     """
 
-    def __init__(self, total: int | None, done: int, *, shown: bool = True):
+    def __init__(self, total: int | None, what: str, done: int = 0, *, rows: int = 1, unit: str | None = None, shown: bool = True):
         self._console = Console(stderr=True, quiet=not shown, highlight=False)
-        self._bar: Progress | None = None
-        self._task = TaskID(0)
-        self._text, self._said = "", float("-inf")
-        if shown and self._console.is_terminal:
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.completed}/{task.total}"),
-                TimeRemainingColumn(),
-            )
-            bar = Progress(*columns, console=self._console, transient=True)
-            self._task = bar.add_task("", total=total, completed=done)
-            bar.start()
-            self._bar = bar
+        self._terminal = shown and self._console.is_terminal and not self._console.is_dumb_terminal
+        self.rows, self._unit = rows, unit or f"{what.partition(' ')[0]}s"
+        self._what, self._of = what, "" if total is None else f" of {total}"
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[speed]}"),
+            TimeRemainingColumn(),
+        )
+        self._bar = Progress(
+            *columns, console=self._console, transient=True, speed_estimate_period=SPEED_SECONDS, disable=not self._terminal
+        )
+        self._task = self._bar.add_task("", total=total, completed=done, speed="")
+        self._begun, self._said = time.monotonic(), float("-inf")
+        if self._terminal:
+            self._bar.start()
 
-    def step(self, done: int) -> None:
-        """`done` optimiser steps are done."""
-        if self._bar is not None:
-            self._bar.update(self._task, completed=done)
+    def step(self, done: int, text: Callable[[], str] = str, *, pause: bool = False) -> None:
+        """`done` are done.
 
-    def numbers(self, record: dict[str, Any]) -> None:
-        """Shows the newest line of the log beside the bar."""
-        loss = "-" if record["loss"] is None else f"{record['loss']:.4g}"
-        rate = "" if record["clips_per_s"] is None else f"  {record['clips_per_s']:.0f} clips/s"
-        self._text = f"{record['stage']}  epoch {record['epoch']:.2f}  loss {loss}{rate}"
-        if self._bar is not None:
-            self._bar.update(self._task, description=self._text)
-
-    def epoch(self, step: int) -> None:
-        """An epoch ended: outside a terminal the newest numbers are printed, unless a line has just been."""
+        Args:
+            text: gives what else is to be told; called only where it will be seen.
+            pause: a good moment for the first line outside a terminal.
+        """
+        self._bar.update(self._task, completed=done)
         now = time.monotonic()
-        if self._bar is None and self._text and now - self._said >= QUIET_SECONDS:
+        if self._terminal:
+            if now - self._said >= TERMINAL_SECONDS:
+                self._said = now
+                self._bar.update(self._task, description=plain(text()), speed=self._speed())
+        elif not self._console.quiet and now - max(self._said, float("-inf") if pause else self._begun) >= QUIET_SECONDS:
             self._said = now
-            self.say(f"step {step}  {self._text}")
+            self.say("  ".join(filter(None, (f"{self._what} {done}{self._of}", text(), self._speed(), self._left()))))
+
+    def _speed(self) -> str:
+        """In a second; empty before the second step: the first may compile."""
+        speed = self._bar.tasks[0].speed
+        if not speed:
+            return ""
+        rate = speed * self.rows
+        return f"{rate:.0f} {self._unit}/s" if rate >= 10 else f"{rate:.2g} {self._unit}/s"
+
+    def _left(self) -> str:
+        seconds = self._bar.tasks[0].time_remaining
+        return "" if seconds is None else f"{timedelta(seconds=round(seconds))} left"
 
     def say(self, text: str) -> None:
         """One line that stays."""
@@ -68,8 +88,25 @@ class Bar:
 
     def close(self) -> None:
         """Takes the bar away."""
-        if self._bar is not None:
+        if self._terminal:
             self._bar.stop()
+
+
+@contextmanager
+def counting(
+    total: int | None, what: str, doing: str = "", *, unit: str | None = None, shown: bool = True
+) -> Iterator[Callable[[int], None]]:
+    """Shows how far something is; gives what is to be called with how many are done.
+
+    Args:
+        total: how many there are, None: nobody knows. what: what one of them is called. doing: what is done with them.
+        unit: what the speed is told in, default: these, by their first word. shown: False shows nothing.
+    """
+    bar = Bar(total, what, unit=unit, shown=shown)
+    try:
+        yield lambda done: bar.step(done, lambda: doing)
+    finally:
+        bar.close()
 
 
 class Clock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import zipfile
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,8 @@ from rich.text import Text
 from ..data.store import Store, is_store
 from ..errors import UserError
 from ..motion.clip import Clip
-from ..motion.formats import claimed, user
+from ..motion.formats import claimed, guess, user
+from ..motion.formats.members import members
 from ..motion.formats.reading import BARE, read_clips
 from ..motion.skeleton import Skeleton
 from ..motion.skeletons import skeleton_of
@@ -64,6 +65,19 @@ def clip_for(file: Path, number: int, skeleton: Skeleton, units: str | None = No
         clip = found[checked_number(number, len(found), file)]
         return clip if units is None else clip.with_(units=units), len(found)
     return chosen_clip(file, number, None)
+
+
+def clips_for(source: Path, skeleton: Skeleton | None, run: Skeleton) -> Iterator[Clip]:
+    """The clips of files as `read_clips` gives them; bare arrays have the joints that were named (`skeleton`), or else those of a run."""
+    bare = _is_bare(source) if source.is_file() else skeleton is None and _lacks_skeleton(source)
+    return read_clips(source, run if bare and skeleton is None else skeleton)
+
+
+def _lacks_skeleton(source: Path) -> bool:
+    """Whether a folder or zip holds a user's table and does not say of which joints its arrays are."""
+    if not source.exists() or guess(source) != "user":
+        return False
+    return user.SKELETON not in {member.file for member in members(source)}
 
 
 def tell_unfinished(folder: Path, epochs: float) -> None:
@@ -123,6 +137,13 @@ def check_writable(path: Path) -> None:
         raise UserError(f"{path}: cannot write here, because {place} is a file; choose another --out")
     if not os.access(place, os.W_OK):
         raise UserError(f"{path}: cannot write here (read-only or no permission); choose another --out")
+
+
+def check_file(path: Path) -> None:
+    """As `check_writable`, for what is to be a file."""
+    if path.is_dir():
+        raise UserError(f"{path}: a folder is in the way of the file; choose another --out")
+    check_writable(path)
 
 
 def check_folder(path: Path) -> None:

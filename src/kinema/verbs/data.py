@@ -13,14 +13,14 @@ from ..data.splits import check, split, splits
 from ..data.stage import signs1, stage1
 from ..data.stage.world import WORLDS
 from ..data.store import Store
-from ..errors import UserError, unknown
+from ..errors import UserError, keeping, unknown
 from ..machine import cores
 from ..motion.conventions import Conventions
 from ..motion.skeletons import skeleton_of
 from ..text import say, warn
+from ..training.progress import counting
 from ..words import plural
 from .common import check_writable
-from .progress import progress
 from .stages import Stages
 
 WIDTH = 80
@@ -70,7 +70,7 @@ def build_store(
     out = out or Path("stores") / (dataset or source.resolve().stem)
     check_writable(out)
     bones = None if skeleton is None else skeleton_of(skeleton)
-    with Stages() as stages:
+    with keeping(lambda: "what was read is kept; the same command goes on from there"), Stages() as stages:
         summary = build(
             source,
             out,
@@ -104,7 +104,7 @@ def stage_store(name: str, out: Path, clips: int | None, overwrite: bool) -> Non
         raise UserError(f"--clips {clips}: {name} has {plural(size, 'clip')}; expected 1 to {size}")
     check_writable(out)
     count = clips or size
-    with progress(count, "clip") as step:
+    with keeping(lambda: f"{out} is not written"), counting(count, "clip") as step:
         store = write(out, count, overwrite=overwrite, progress=step)
     sides = ", ".join(_sizes(store, part) for part in splits(store))
     say(f"{out}: {plural(len(store), 'clip')}, {plural(len(store.classes), 'class')}, skeleton {store.skeleton.name}; {sides}")
@@ -128,8 +128,13 @@ def check_store(path: Path, strict: bool) -> None:
             `strict` also split sizes that differ from the published ones.
     """
     store = Store.open(path)
-    store.verify()
-    kinds = Kinds((entry.id, Kind.of(store.clip(i))) for i, entry in enumerate(store.entries))
+    with counting(None, "MB", "checksum", unit="MB") as step:
+        store.verify(lambda done: step(done // 10**6))
+    kinds = Kinds()
+    with counting(len(store), "clip", "reading") as step:
+        for i, entry in enumerate(store.entries):
+            kinds.add(entry.id, Kind.of(store.clip(i)))
+            step(i + 1)
     problem = kinds.problem()
     if problem is not None:
         raise UserError(f"{path}: {problem}")

@@ -9,18 +9,19 @@ from pathlib import Path
 import numpy as np
 
 from ..data.store import Store, is_store
-from ..errors import UserError
+from ..errors import UserError, keeping
 from ..files import write_json
 from ..recognition.classifier import score_classifier, train_classifier
 from ..recognition.evaluate import make_task
+from ..recognition.protocols import SHARES, Supervision, shares_told
 from ..recognition.published import lasting
-from ..recognition.run import CLASSIFIER, open_run, read_config
+from ..recognition.run import CLASSIFIER, Trained, open_run, read_config
 from ..text import say
 from ..training.device import device_of
 from ..training.folder import CONFIG
 from ..words import plural
 from .common import check_folder, tell_unfinished, tell_weights
-from .train import changed, check_seed
+from .train import changed, check_seed, kept
 
 
 def finetune(
@@ -64,23 +65,35 @@ def finetune(
         how = how.reopened()
     how = how if epochs is None else lasting(how, epochs)
     how = replace(how, layer_decay=1.0) if scratch else how
-    task = make_task(trained, store, split)
+    with keeping(lambda: kept(out, "the same command")):
+        _train(run, trained, store, split, how, out, frozen, scratch, accelerator)
+
+
+def _train(
+    run: Path,
+    trained: Trained,
+    store: Store,
+    split: str | None,
+    how: Supervision,
+    out: Path,
+    frozen: bool,
+    scratch: bool,
+    accelerator: str,
+) -> None:
+    task = make_task(trained, store, split, quiet=False)
     if not scratch:
         tell_unfinished(run, trained.recipe.epochs)
         tell_weights(trained)
     encoder = trained.encoder(weights=not scratch, drop_path=0.0 if frozen else how.drop_path).alone().to(device_of(accelerator))
     name = "linear" if frozen else "scratch" if scratch else "finetune"
     model, how = train_classifier(name, trained, encoder, task, how, out, seed=trained.seed, frozen=frozen, quiet=False)
-    trained_on = plural(len(task.split.train), "clip")
-    say(f"{out}: {plural(len(task.classes), 'class')}, trained on {trained_on}; `kinema recognize FILE --run {out}`")
+    learned = f"{plural(len(task.classes), 'class')}, trained on {plural(len(task.split.train), 'clip')}"
+    say(f"{out}: {learned}; `kinema recognize FILE --run {out}`")
     if not len(task.split.test):
         return
     score = score_classifier(name, model, task, how)
-    found = {"top1": score.accuracy, **{k: score.details[k] for k in ("top5", "per_class", "per_class_top5")}}
-    say(
-        f"{task.name}: {plural(len(task.split.test), 'test clip')}: top 1 {found['top1']:.1f} %, top 5 {found['top5']:.1f} %; "
-        f"over classes {found['per_class']:.1f} % and {found['per_class_top5']:.1f} %"
-    )
+    found = {"top1": score.accuracy, **{k: score.details[k] for k in SHARES if k in score.details}}
+    say(f"{task.name}: {plural(len(task.split.test), 'test clip')}: top 1 {score.accuracy:.1f} %, {shares_told(found)}")
     each = np.diag(score.confusion(len(task.classes))).tolist()
     counts = np.bincount(score.truth, minlength=len(task.classes)).tolist()
     classes = [{"class": name, "clips": n, "right": r} for name, n, r in zip(task.classes, counts, each, strict=True)]

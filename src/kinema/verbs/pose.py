@@ -13,10 +13,10 @@ from ..errors import UserError
 from ..motion.clip import Clip
 from ..motion.formats import dotpose
 from ..text import say
+from ..training.progress import counting
 from ..view.overlay import save_film, save_sheet
 from ..words import plural
 from .common import check_writable
-from .progress import progress
 from .quiet import quiet
 
 DRAWINGS = (".mp4", ".png")
@@ -43,7 +43,7 @@ def pose(video: Path, out: Path | None, overlay: Path | None, fps: float | None)
         chosen = pace(opened, fps)
         with quiet():
             extractor = Holistic()
-            with progress(chosen.total, "frame") as step:
+            with counting(chosen.total, "frame") as step:
                 clip = extract(opened, extractor, chosen, step)
         if chosen.resampled and fps is None:
             say(f"its frames are unevenly spaced: taken at {chosen.fps:.6g} a second")

@@ -25,10 +25,10 @@ from ..recognition.recognize import Label, Recognition, Stream, is_cut, labels_t
 from ..recognition.recognize import recognize as run_recognize
 from ..text import one_line, say, say_json
 from ..training.device import device_of
+from ..training.progress import counting
 from ..view.timeline import Span, draw
 from ..words import plural
 from .common import check_writable, checked_number, clip_for, say_table, tell_unfinished
-from .progress import progress
 from .quiet import quiet
 
 VIDEOS = tuple(
@@ -104,11 +104,9 @@ def recognize(
     if recogniser.recipe.signs:
         prepared = recogniser.prepare(clip)
         if prepared is not None and not shows_hands(prepared):
-            say(
-                f"{file}: no hand is seen in any of its {plural(clip.frames, 'frame')}; what follows rests on the arms",
-                to=sys.stderr,
-            )
-    with progress(clip.frames, "frame") as step:
+            seen = f"no hand is seen in any of its {plural(clip.frames, 'frame')}"
+            say(f"{file}: {seen}; what follows rests on the arms", to=sys.stderr)
+    with counting(clip.frames, "frame") as step:
         found = run_recognize(recogniser, clip, top=top, window=window, hop=hop, progress=step)
     if out is None and len(found.pieces) > 1 and not as_json:
         out = unasked
@@ -157,7 +155,7 @@ def _film(file: Path, recogniser: Recogniser, told: TextIO, check: Callable[[flo
         recogniser.prepare(_made_up(video))
         with quiet():
             extractor = Holistic()
-            with progress(chosen.total, "frame") as step:
+            with counting(chosen.total, "frame") as step:
                 clip = extract(video, extractor, chosen, step)
     say(f"{plural(clip.frames, 'frame')} looked at by MediaPipe {extractor.version}", to=told)
     return clip
@@ -219,7 +217,8 @@ def _live(recogniser: Recogniser, top: int, window: float | None, hop: float | N
     except UserError as error:
         raise UserError(f"standard input, line {line}: {error}") from error
     if stream.frames < stream.first:
-        say(f"the input ended after {stream.frames} poses; the first answer comes after {stream.first}", to=sys.stderr)
+        came = plural(stream.frames, "pose")
+        say(f"the input ended after {came}; the first answer comes after {stream.first}", to=sys.stderr)
 
 
 def _json_line(known: Sequence[str], needed: str) -> dict[str, Any] | None:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from .. import __version__
 from ..data.store import Store, relative_source
-from ..errors import UserError
+from ..errors import UserError, keeping
 from ..motion.clip import Clip
 from ..recognition.retrieve import Neighbour, same
 from ..recognition.retrieve import retrieve as run_retrieve
 from ..recognition.run import check_fits, open_run
+from ..recognition.vocabulary import labels_of
 from ..text import one_line, say, say_json
 from ..training.device import device_of
 from ..view.neighbours import Neighbour as Drawn
@@ -55,8 +56,15 @@ def retrieve(
     tell_weights(trained)
     # what a program reads stands alone on standard output
     tell = functools.partial(say, to=sys.stderr if as_json else sys.stdout)
-    found = run_retrieve(trained, query, store, top=top, stream=stream, device=device, say=tell)
-    left_out = [store.entries[row].id for row in same(query, store)]
+    own = same(query, store)
+    left_out = [store.entries[row].id for row in own]
+    # its class in the words of the store: a number of its own file would be beside theirs and mean something else
+    known = labels_of([(query.label, query.label_name)], store.classes)
+    label = int(known.numbers[0])
+    query = query.with_(label=None if label < 0 else label, label_name=known.names[0] or None)
+    asked = {"top": top, "stream": stream, "device": device, "own": own}
+    with keeping(lambda: "features that were computed whole are kept for the next question"):
+        found = run_retrieve(trained, query, store, **asked, say=tell, quiet=False)
     if left_out:
         tell(f"the query is in the store ({_line(', '.join(left_out))}) and left out")
     if len(found) < top:

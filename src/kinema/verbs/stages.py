@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from types import TracebackType
 
-from ..training.progress import QUIET_SECONDS, Bar
+from ..training.progress import Bar
 
 
 class Stages:
@@ -14,7 +12,7 @@ class Stages:
 
     def __init__(self) -> None:
         self._bar: Bar | None = None
-        self._what, self._terminal, self._said = "", sys.stderr.isatty(), time.monotonic()
+        self._what = ""
 
     def __enter__(self) -> Stages:
         return self
@@ -30,8 +28,5 @@ class Stages:
         """`done` of `total` are done; another `what` begins another count."""
         if self._bar is None or what != self._what:
             self._close()
-            self._what, self._bar = what, Bar(total, 0)
+            self._what, self._bar = what, Bar(total, what)
         self._bar.step(done)
-        if not self._terminal and time.monotonic() - self._said >= QUIET_SECONDS:
-            self._said = time.monotonic()
-            self._bar.say(f"{what} {done}" + ("" if total is None else f" of {total}"))

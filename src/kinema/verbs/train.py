@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..data.store import Store, is_store
-from ..errors import UserError, unknown
+from ..errors import Interrupted, UserError, keeping, unknown
 from ..motion.skeletons import skeleton_of
 from ..recognition import import_weights as importing
 from ..recognition.presets import recipe
@@ -21,6 +21,7 @@ from ..recognition.structure import Problem, Refused, shown
 from ..text import say
 from ..training.checkpoint import averaged, steps
 from ..training.fit import Every
+from ..training.folder import CONFIG
 from ..words import plural
 from .common import check_folder
 
@@ -153,20 +154,26 @@ def train(
         say(f"{init}: it was trained with an ema; this run begins from its averaged weights", to=sys.stderr)
     store = Store.open(data)
     chosen = changed(recipe(method, preset, store.skeleton, store.dataset), changes, settings)
-    result = pretrain(
-        store,
-        chosen,
-        out,
-        split=split,
-        seed=seed,
-        init=init,
-        accelerator=accelerator,
-        devices=devices,
-        max_steps=max_steps,
-        checkpoint_every=None if checkpoint_minutes is None else Every(seconds=60 * checkpoint_minutes),
-        resume=resume,
-        tensorboard=tensorboard,
-    )
+    with keeping(lambda: kept(out, "the same command with --resume")):
+        result = pretrain(
+            store,
+            chosen,
+            out,
+            split=split,
+            seed=seed,
+            init=init,
+            accelerator=accelerator,
+            devices=devices,
+            max_steps=max_steps,
+            checkpoint_every=None if checkpoint_minutes is None else Every(seconds=60 * checkpoint_minutes),
+            resume=resume,
+            tensorboard=tensorboard,
+        )
+        # of several processes the first one tells how it ended: the launcher kills it if another one ends with a code before it
+        if result.interrupted and result.first:
+            raise Interrupted(result.signal)
+    if not result.first:
+        return
     if result.finished:
         most = f", the most of this recipe (--epochs {chosen.epochs:g} for all)" if result.step == chosen.most_steps else ""
         say(
@@ -176,9 +183,17 @@ def train(
         say(f"{out}: stopped after {plural(result.step, 'step')}; the same command with --resume goes on")
 
 
+def kept(folder: Path, again: str) -> str:
+    """What an interrupted run leaves in its folder, and that `again` goes on from it."""
+    saved = steps(folder)
+    if saved:
+        return f"{saved[0]} is saved; {again} goes on from there"
+    return f"{folder}: no step is saved yet; {again} begins anew" if (folder / CONFIG).exists() else "nothing was written"
+
+
 def import_weights(method: str, file: Path, preset: str, out: Path, skeleton: str | None) -> None:
     """Imports and says how many tensors."""
     check_folder(out)
     joints = skeleton_of(skeleton or ("sign49" if method == "masa" else "ntu25"))
     count = importing.import_weights(method, preset, file, out, joints)
-    say(f"{out}: {count} tensors imported from {file}")
+    say(f"{out}: {plural(count, 'tensor')} imported from {file}")

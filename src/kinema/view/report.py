@@ -332,7 +332,7 @@ def _cell(cell: Cell, words: bool) -> str:
         return f'<td class="published">{_number(float(cell.value))}<span class="badge">published{source}</span></td>'
     if isinstance(cell, Measured):
         spread = f" ± {_number(cell.spread, like=cell.mean)}" if cell.spread is not None else ""
-        runs = f' <span class="runs">({cell.runs} runs)</span>' if cell.runs else ""
+        runs = f' <span class="runs">({plural(cell.runs, "run")})</span>' if cell.runs else ""
         return f"<td>{_number(float(cell.mean))}{spread}{runs}</td>"
     if isinstance(cell, Gauge):
         return f'<th scope="row" class="words">{_gauge(cell)}</th>'
