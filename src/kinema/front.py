@@ -154,6 +154,9 @@ def _terminable() -> Iterator[None]:
         raise Interrupted(number)
 
     before = signal.signal(signal.SIGTERM, stop)
+    if os.environ.get("LOCAL_RANK", "0") != "0" and "TORCHELASTIC_RUN_ID" not in os.environ:
+        # a process that another one of ours has started: that one hears a terminal's Ctrl-C too, and tells it when training has begun
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:

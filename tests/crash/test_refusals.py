@@ -39,7 +39,6 @@ def snapshot(folder):
         (torch.OutOfMemoryError("CUDA out of memory. Tried\nto allocate"), "not enough memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "not enough memory"),
         (UserError("a\nb\x1b[2J"), r"a b\\x1b\[2J"),
-        (KeyboardInterrupt(), "interrupted"),
     ],
 )
 def test_what_the_machine_refuses_is_one_line(bad, monkeypatch, error, said):

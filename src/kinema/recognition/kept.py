@@ -47,13 +47,12 @@ class KeptScores:
     """
 
     def __init__(self, folder: Path, task: Task, part: str, device: str, epochs: int | None, weights: Mapping[Path, str]):
-        self._folder, self._task, self._part, self._weights = folder, task, part, weights
+        self._folder, self._task, self._part, self._epochs, self._weights = folder, task, part, epochs, weights
         split, arrays = task.split, [array for clip in task.clips for array in (clip.positions, clip.confidence)]
         self._common = {
             "kinema": [kinema.__version__, code_digest()],
             "libraries": {name: metadata.version(name) for name in LIBRARIES},
             "device": device,
-            "epochs": epochs,
             "split": [split.name, *(digest(rows) for rows in (split.train, split.test, split.fit, split.validation))],
             "classes": list(task.classes),
             "clips": digest(task.labels, *(array for array in arrays if array is not None)),
@@ -107,11 +106,13 @@ class KeptScores:
 
     def _key(self, protocol: str, run: Trained, fused: Trained | None) -> str:
         trained = protocol == FUSED or MEASURES[protocol].weights == "trained"
+        frozen = protocol == FUSED or MEASURES[protocol].frozen
         runs = [run] if fused is None else [run, fused]
         facts: dict[str, Any] = {
             **self._common,
             "protocol": protocol,
             "precision": [for_inference(r.recipe.precision, self._common["device"]) for r in runs],
+            "epochs": None if frozen else self._epochs,
             "runs": [[to_json(r.recipe), r.seed, self._weights[r.folder] if trained else None] for r in runs],
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -90,8 +90,7 @@ def fit(
     if precision not in get_args(Precision):
         raise UserError(f"precision {precision!r}: expected one of {', '.join(get_args(Precision))}")
     fabric = _fabric(accelerator, devices)
-    fabric.launch()
-    processes = Processes(fabric.global_rank, fabric.world_size, fabric.device)
+    interrupt = Interrupt(several=layout(devices, device_of(accelerator).type).count > 1)
     folder = Path(folder)
 
     def described(settled: Settled) -> dict[str, Any]:
@@ -100,8 +99,12 @@ def fit(
             raise ValueError("the configuration's key 'fit' is the loop's own")
         return {**given, "fit": {"seed": seed, "precision": settled, "stages": [s.describe() for s in stages]}}
 
-    settled: Settled = processes.same(lambda: _settled(precision, folder, fabric.device, resume=resume))
     with ExitStack() as stack:
+        if interrupt.several:  # one that left while they find each other would take the others down with an error
+            stack.enter_context(interrupt)
+        fabric.launch()
+        processes = Processes(fabric.global_rank, fabric.world_size, fabric.device)
+        settled: Settled = processes.same(lambda: _settled(precision, folder, fabric.device, resume=resume))
         processes.on_first(lambda: stack.enter_context(locked(folder)))
         whole = processes.same(lambda: enter(folder, described(settled), resume=resume))
         start = checkpoint.newest(folder)
@@ -121,7 +124,7 @@ def fit(
             on_epoch=on_epoch,
         )
         run.begin(start, stack, tensorboard=tensorboard, shown=processes.first and not quiet)
-        run.interrupt = stack.enter_context(Interrupt(several=processes.count > 1))
+        run.interrupt = interrupt if interrupt.several else stack.enter_context(interrupt)
         return run.all_stages(start)
 
 

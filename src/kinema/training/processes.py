@@ -178,7 +178,7 @@ class Interrupt:
 
     def __init__(self, several: bool = False):
         self.number = 0
-        self._several, self._since = several, 0.0
+        self.several, self._since = several, 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupt:
@@ -197,6 +197,6 @@ class Interrupt:
     def _hear(self, number: int, _frame: FrameType | None) -> None:
         if not self.number:
             self.number, self._since = number, time.monotonic()
-        elif not self._several or time.monotonic() - self._since > 1:
+        elif not self.several or time.monotonic() - self._since > 1:
             self._restore()
             signal.raise_signal(number)
