@@ -59,7 +59,10 @@ def read(source: Path | str, skeleton: Skeleton | Path | str | None = None) -> l
         skeleton: joints of bare arrays: a `Skeleton`, the name of a known one, or a JSON file.
 
     Raises:
-        UserError: nothing that can be read there. FormatError: a damaged file.
+        UserError: nothing that can be read there. FormatError: a damaged file, or nothing in it can be read.
+
+    Warns:
+        UserWarning: a clip of a file of many, or a file of many, could not be read and is left out.
     """
     source = Path(source)
     if is_store(source):

@@ -51,7 +51,7 @@ def data_build(
         skeleton: your own data: a JSON with joints and parents, or the name of a known skeleton; of other formats the skeleton to which all
             clips are converted, by the names of joints.
         workers: processes, at most and by default one a core.
-        strict: stop at the first bad file instead of skipping it.
+        strict: stop at the first bad file or clip instead of skipping it.
         overwrite: replace the store that is there.
         units: what the numbers of your own data are in; none: no unit of length, as divided by the size of the person. Lengths become
             meters. Poses of the image (.pose and the like) are px or none, which is otherwise guessed.
@@ -84,7 +84,7 @@ def data_check(store: Positional[Path], strict: bool = False) -> None:
 
     Args:
         store: the folder that `kinema data build` made.
-        strict: a split whose size is not the published one is an error.
+        strict: a split whose size is not the published one, and a doubtful split of your own, is an error.
     """
     from .verbs import data as data_verb
 

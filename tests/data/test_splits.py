@@ -83,6 +83,64 @@ def test_carried_splits_are_found(tmp_path):
     assert set(found.test % 2) == {0}
 
 
+@pytest.mark.parametrize("lists", [("train", "val"), ("train1", "test1"), ("training", "testing"), ("Train-x", "Test-x")])
+def test_two_lists_of_any_usual_names_are_a_split_that_validates_by_a_draw(tmp_path, lists):
+    s = store(tmp_path, meta=lambda i: {"splits": [lists[i % 3 == 0]]})
+    (name,) = splits(s)
+    found = split(s, name)
+    sound(found)
+    assert set(found.test % 3) == {0}
+    assert 0 < len(found.validation) < len(found.fit)
+    assert check(s) == []
+
+
+def test_the_validation_list_validates_and_the_test_list_alone_tests(tmp_path):
+    sides = ["x_train", "x_train", "x_val", "x_test"]
+    s = store(tmp_path, meta=lambda i: {"splits": [sides[i % 4]]})
+    assert splits(s) == ["x"]
+    found = split(s, "x")
+    sound(found)
+    assert (set(found.validation % 4), set(found.test % 4), set(found.fit % 4)) == ({2}, {3}, {0, 1})
+
+
+def test_lists_without_a_pair_leave_the_random_split_and_are_told(tmp_path):
+    s = store(tmp_path, meta=lambda i: {"splits": ["easy" if i % 2 else "xsub_val"]})
+    assert splits(s) == ["random"]
+    sound(split(s, "random"))
+    (line,) = check(s)
+    assert "easy, xsub_val" in line
+    assert "'random'" in line
+
+
+def test_clips_on_both_sides_of_a_split_only_test_and_are_told(tmp_path):
+    s = store(tmp_path, meta=lambda i: {"splits": ["train"] if i < 40 else ["test"] if i > 42 else ["train", "test"]})
+    found = split(s, "given")
+    sound(found)
+    assert found.test.tolist() == list(range(40, 60))
+    (line,) = check(s)
+    assert "split given: 3 clips train and test; they only test: c40, c41, c42" in line
+    with pytest.raises(UserError, match="3 clips train and test"):
+        check(s, strict=True)
+
+
+def test_labels_that_leave_most_classes_empty_are_told(tmp_path):
+    s = Store.write(tmp_path / "s", [(f"c{i}", clip(i, label=5000 if i == 3 else i % 3)) for i in range(12)], name="mine")
+    (line,) = check(s)
+    assert "4997 of 5001 classes have no clip" in line
+
+
+def test_a_column_that_tests_nothing_tests_what_validates(tmp_path):
+    s = store(tmp_path, meta=lambda i: {"split": "validation" if i % 5 == 0 else "train"})
+    found = split(s, "given")
+    sound(found)
+    assert set(found.test % 5) == {0}
+    assert 0 < len(found.validation) < len(found.fit)
+    other = Store.write(
+        tmp_path / "t", [(e.id, s.clip(i).with_(meta={"split": "train"})) for i, e in enumerate(s.entries)], name="t"
+    )
+    assert splits(other) == ["random"]
+
+
 def test_an_unknown_split_names_the_close_ones(tmp_path):
     s = store(tmp_path, meta=lambda i: {"splits": ["xsub_train" if i % 2 else "xsub_val"]})
     with pytest.raises(UserError, match="did you mean xsub"):

@@ -12,7 +12,9 @@ import pytest
 import writers
 
 from kinema.errors import FormatError, UserError
+from kinema.motion.clip import Clip
 from kinema.motion.formats import FORMATS, guess, msr_action3d, nw_ucla, read_file, sbu, utd_mhad, utkinect
+from kinema.motion.formats.jobs import Skipped
 from kinema.motion.skeletons import KINECT20, SBU15
 
 ALL = sorted(writers.WRITERS)
@@ -64,6 +66,11 @@ def test_zip_and_folder_give_the_same_jobs_and_clips(name: str, tmp_path: Path):
 def test_a_damaged_file_is_named_in_one_line(name: str, variant: str, tmp_path: Path):
     file = writers.broken(name, tmp_path, variant)
     (job,) = FORMATS[name].jobs(tmp_path)
+    if (name, variant) == ("utkinect", "NaN"):  # a recording of several clips, one of which is damaged
+        found = FORMATS[name].read(job)
+        assert [type(item) for item in found.found] == [Skipped, Clip]
+        assert found.skipped[0].reason.startswith("NaN or infinity in frame")
+        return
     with pytest.raises(FormatError) as caught:
         FORMATS[name].read(job)
     assert str(caught.value).startswith(str(file))

@@ -34,11 +34,19 @@ def test_instances_are_cut_out_of_the_video(tmp_path):
     assert dict(writing.meta) == {"video": "0002-L", "instance": 1, "start": 15, "end": 40}
 
 
-def test_empty_instances_are_left_out(tmp_path):
+def test_empty_and_damaged_instances_are_skipped_by_name(tmp_path):
     silent = VIDEO.copy()
     silent[30:] = 0
-    file = source(tmp_path, "1,30,38\n2,9,9\n3,12,5\n4,50,60\n5,0,30\n", pku_text(silent))
-    assert [(c.label, c.meta["instance"]) for c in pku.read(pku.jobs(file)[0])] == [(4, 4)]
+    text = pku_text(silent).splitlines(keepends=True)
+    text[33] = text[33].replace(text[33].split()[0], "nan", 1)
+    file = source(tmp_path, "1,30,33\n2,9,9\n3,12,5\n4,50,60\n5,0,30\n6,31,36\n99,0,4\n", "".join(text))
+    found = pku.read(pku.jobs(file)[0])
+    assert [(c.label, c.meta["instance"]) for c in found] == [(4, 4)]
+    assert [s.name for s in found.skipped] == [f"instance {i}" for i in (0, 1, 2, 3, 5, 6)]
+    assert [s.reason[:31] for s in found.skipped[-2:]] == [
+        "row 34: holds something else th",
+        "label row 7: class 99; expected",
+    ]
 
 
 @pytest.mark.parametrize(("subject", "view"), [("cross-subject", "cross-view"), ("cross_subject_v2", "cross_view_v2")])
@@ -75,7 +83,8 @@ ROW = " ".join(["0.5"] * 150) + "\n"
         ("1,0\n", ROW, "is not class,start,end"),
         ("1,-3,2\n", ROW, "is not class,start,end"),
         ("\n", ROW, "no instance with anybody"),
-        ("1,5,9\n", ROW, "no instance with anybody"),
+        ("1,5,9\n", ROW, "nobody is in any of frames 5 to 9; the video has 1"),
+        ("1,0,1\n" * 9, ROW, "more than 8 times the frames"),
     ],
 )
 def test_damage_is_named(tmp_path, labels, skeleton, message):

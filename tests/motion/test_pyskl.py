@@ -4,11 +4,16 @@ import collections
 import fractions
 import os
 import pickle
+import pickletools
+import re
 import struct
 
 import numpy as np
 import pytest
 
+from kinema.data.build import build
+from kinema.data.splits import split
+from kinema.data.store import Store
 from kinema.errors import FormatError
 from kinema.motion.formats import pyskl, unpickle
 
@@ -78,7 +83,9 @@ def test_three_dimensions(tmp_path):
         ({"annotations": [annotation(frames=2) | {"keypoint": np.full((1, 2, 17, 2), np.nan)}]}, "NaN"),
         ({"annotations": [annotation()], "split": {"a": 3}}, "split 'a' is not a list"),
         ({"annotations": [annotation()], "split": 3}, "split is not a dictionary"),
-        ({"annotations": [annotation()] * 2}, "its keypoint is also that of another"),
+        ({"annotations": [annotation() | {"keypoint": np.zeros((0, 6, 17, 2))}]}, "nobody is in it: keypoint is (0, 6, 17, 2)"),
+        ({"annotations": [annotation(label=2**31 - 1)]}, "expected a class from 0 to 99999"),
+        ({"annotations": [annotation(label=-1), annotation(joints=3)]}, "none of its 2 clips can be read"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, content, message):
@@ -86,6 +93,131 @@ def test_what_is_wrong_is_named(tmp_path, content, message):
         read(tmp_path, content)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def lacks(key):
+    return {k: v for k, v in annotation("bad").items() if k != key}
+
+
+NAN = np.ones((1, 6, 17, 2))
+NAN[0, 3, 5, 1] = np.inf
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (annotation("bad") | {"keypoint": np.zeros((0, 6, 17, 2))}, "nobody is in it"),
+        (annotation("bad", frames=0), "0 frames"),
+        (annotation("bad") | {"keypoint": NAN}, "NaN or infinity"),
+        (annotation("bad") | {"keypoint": NAN * 1e38}, "NaN or infinity"),
+        (annotation("bad", joints=16), "expected (people, frames, 17, 2)"),
+        (annotation("bad", joints=25, dims=3), "keypoints of ntu25"),
+        (annotation("bad") | {"keypoint": NAN > 0}, "keypoint is bool"),
+        (annotation("bad") | {"keypoint": NAN.astype(object)}, "keypoint is an array of O8"),
+        (annotation("bad") | {"keypoint": NAN.astype("S4")}, "keypoint is an array of S4"),
+        (annotation("bad") | {"keypoint": np.zeros((1, 6, 17, 2), [("x", "f4")])}, "keypoint is an array of records"),
+        (annotation("bad") | {"keypoint": NAN.astype(complex)}, "keypoint is an array of c16"),
+        (annotation("bad", label=np.datetime64("2020-01-01")), "label an array of M8"),
+        (annotation("bad") | {"keypoint": None}, "keypoint is no array"),
+        (lacks("keypoint"), "no keypoint"),
+        (lacks("frame_dir"), "frame_dir is missing"),
+        (annotation("bad", label=-1), "label -1"),
+        (annotation("bad", label=10**9), "expected a class from 0 to"),
+        (annotation("bad", label=1.5), "label float"),
+        (annotation("bad", label="wave"), "label 'wave'"),
+        (annotation("bad", label=[1, 2]), "label list"),
+        (annotation("bad", label=np.arange(2)), "label tuple"),
+        (annotation("bad") | {"total_frames": 5}, "total_frames is 5"),
+        (annotation("bad") | {"total_frames": np.arange(3)}, "total_frames is tuple"),
+        (annotation("bad", keypoint_score=np.full((2, 6, 17), np.nan)), "keypoint_score"),
+        (annotation("bad", keypoint_score=np.zeros((2, 6))), "keypoint_score"),
+        ("bad", "instead of a dictionary"),
+        (None, "instead of a dictionary"),
+    ],
+)
+def test_one_bad_annotation_is_skipped_by_name_and_the_others_are_read(tmp_path, bad, reason):
+    good = [annotation(f"v{i}", label=i) for i in range(3)]
+    given = {"annotations": [*good[:2], bad, good[2]], "split": {"train": ["v0", "bad"], "val": ["v1", "v2"]}}
+    found = read(tmp_path, given)
+    assert [clip.meta["name"] for clip in found] == ["v0", "v1", "v2"]
+    (skipped,) = found.skipped
+    assert found.found[2] is skipped
+    assert skipped.name == ("bad" if isinstance(bad, dict) and "frame_dir" in bad else "annotation 2")
+    assert reason in skipped.reason
+    summary = build(tmp_path / "set.pkl", tmp_path / "s", workers=1)
+    store = Store.open(tmp_path / "s")
+    assert [e.id for e in store.entries] == ["set#1", "set#2", "set#4"]
+    assert summary.skipped == ((f"set#3 ({skipped.name})", skipped.reason),)
+    assert f"3 clips, 1 skipped:\n  set#3 ({skipped.name}): " in "\n".join(summary.lines())
+    part = split(store, "given")
+    assert (part.train.tolist(), part.test.tolist()) == ([0], [1, 2])
+    with pytest.raises(FormatError, match=re.escape(f"set#3 ({skipped.name}): ")):
+        build(tmp_path / "set.pkl", tmp_path / "t", workers=1, strict=True)
+    assert not (tmp_path / "t").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"label": np.int64(2)},
+        {"label": 2.0},
+        {"label": "2"},
+        {"label": np.array([2])},
+        {"label": [2]},
+        {"keypoint": np.ones((2, 6, 17, 2), np.float64)},
+        {"keypoint": np.ones((2, 6, 17, 2), int)},
+        {"keypoint": np.asfortranarray(np.ones((2, 6, 17, 2), np.float16))},
+        {"keypoint_score": np.ones((2, 6, 17, 1), np.float16)},
+        {"keypoint_score": None},
+        {"total_frames": np.int64(6)},
+        {"total_frames": None},
+        {"img_shape": None},
+        {"img_shape": (480.0, 640.0)},
+        {"img_shape": np.array([480, 640])},
+        {"frame_dir": None, "filename": "v"},
+        {"valid": {0.5: 6, 0.9: 2}},
+    ],
+)
+def test_what_differs_but_can_be_read_is_read(tmp_path, change):
+    given = annotation("v", label=2) | change
+    if given["frame_dir"] is None:
+        del given["frame_dir"]
+    for content in ({"annotations": [given]}, {"annotations": {"v": given}}, [given], {"annotations": (given,), "split": None}):
+        (clip,) = read(tmp_path, content)
+        assert (clip.label, clip.meta["name"], clip.positions.shape) == (2, "v", (6, 2, 17, 2))
+        assert clip.image_size == (None if given.get("img_shape") is None else (640, 480))
+
+
+def test_labels_that_are_all_text_are_names_of_classes(tmp_path):
+    read(tmp_path, {"annotations": [annotation(f"v{i}", label=label) for i, label in enumerate(("wave", "clap", "wave"))]})
+    build(tmp_path / "set.pkl", tmp_path / "s", workers=1)
+    store = Store.open(tmp_path / "s")
+    assert (store.classes, store.labels.tolist()) == (("clap", "wave"), [1, 0, 1])
+
+
+def test_two_annotations_of_one_array_are_one_clip(tmp_path):
+    found = read(tmp_path, {"annotations": [annotation()] * 2})
+    assert len(found) == 1
+    assert "its keypoint is also that of another" in found.skipped[0].reason
+
+
+@pytest.mark.parametrize("kind", [list, tuple, set, np.array])
+def test_a_split_may_be_any_collection_of_names(tmp_path, kind):
+    names = [f"v{i}" for i in range(4)]
+    split = {"train": kind(names[:2]), "test": kind(names[2:])}
+    found = read(tmp_path, {"annotations": [annotation(np.str_(n)) for n in names], "split": split})
+    assert [clip.meta["splits"] for clip in found] == [["train"]] * 2 + [["test"]] * 2
+
+
+def test_a_name_without_a_split_is_not_needed(tmp_path):
+    assert len(read(tmp_path, {"annotations": [lacks("frame_dir"), lacks("frame_dir")]})) == 2
+
+
+def test_one_list_under_many_names_is_not_read_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(pyskl, "MAX_STEPS", 1000)
+    names = [f"v{i}" for i in range(100)]
+    with pytest.raises(FormatError, match="more than 2000 names in all"):
+        read(tmp_path, {"annotations": [annotation()], "split": {f"s{i}": names for i in range(50)}})
 
 
 RAN = []
@@ -119,7 +251,7 @@ class Runs:
         (complex(1, 2), "complex"),
         (np.array([{}], dtype=object), "refused"),
         (np.array([(1, 2)], dtype=[("a", "i4"), ("b", "i4")]), "refused"),
-        (np.array(["text"]), "refused"),
+        (np.array([b"text"]), "refused"),
         (np.datetime64("2020-01-01"), "refused"),
         (np.ma.array([1, 2]), "refused"),
         ({(1, 2): 3}, "dictionary key of type tuple"),
@@ -207,6 +339,75 @@ def test_steps_are_counted(monkeypatch):
     monkeypatch.setattr(unpickle, "MAX_STEPS", 10)
     with pytest.raises(FormatError, match="more than 10 steps"):
         unpickle.load(pickle.dumps(list(range(50))), "file.pkl")
+
+
+def test_calls_are_counted(monkeypatch):
+    monkeypatch.setattr(unpickle, "MAX_CALLS", 10)
+    with pytest.raises(FormatError, match="more than 10 calls"):
+        unpickle.load(pickle.dumps([np.float32(i) for i in range(11)]), "file.pkl")
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_the_largest_known_set_stays_within_the_steps(protocol):
+    def whole(i):
+        scores = np.ones((2, 6, 17), np.float16)
+        shape = {
+            "img_shape": (1080, 1920),
+            "original_shape": (1080, 1920),
+            "num_person_raw": 2,
+            "modality": "Pose",
+            "start_index": 0,
+        }
+        return annotation(f"S001C001P001R001A001_{i}", label=np.int64(i), keypoint_score=scores, **shape)
+
+    def operations(count):
+        names = [f"S001C001P001R001A001_{i}" for i in range(count)]
+        split = {f"{kind}_{side}": names for kind in ("xsub", "xset") for side in ("train", "val")}
+        content = pickle.dumps({"annotations": [whole(i) for i in range(count)], "split": split}, protocol)
+        return [o.name for o, _, _ in pickletools.genops(content)]
+
+    ten, twenty = operations(10), operations(20)
+    ntu120 = 11_400  # tens of clips in NTU RGB+D 120
+    assert (len(twenty) - len(ten)) * ntu120 < unpickle.MAX_STEPS
+    assert (twenty.count("REDUCE") - ten.count("REDUCE")) * ntu120 < unpickle.MAX_CALLS / 2
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        b"](" + b"\x8f" * 1000 + b"e.",  # a thousand sets of a byte each
+        b"](cnumpy.core.multiarray\nscalar\n\x94cnumpy\ndtype\n(X\x05\x00\x00\x00<U900\x89\x88tR\x94B\x10\x0e\x00\x00"
+        + b"a\0\0\0" * 900
+        + b"\x94"
+        + b"h\x00h\x01h\x02\x86R" * 100
+        + b"e.",  # one text made a hundred times
+        b"}(\x8b" + struct.pack("<i", 1000) + b"\x01" * 1000 + b"Nu.",  # a key of 8000 bits
+        b"}(" + b"".join(b"K%cN" % i for i in range(100)) + b"u.",  # many keys that are numbers
+        b"cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\n(X\x03\x00\x00\x00<U1\x89\x88tRC\x04\xff\xff\xff\xff\x86R.",
+        b"cnumpy\ndtype\n(X\x02\x00\x00\x00U0\x89\x88tR.",  # texts of no length, as many as one likes
+        b"cbuiltins\nset\n]K\x01a\x85R.",
+        b"\x8fK\x01\x85\x90.",
+    ],
+)
+def test_what_cannot_be_bounded_is_refused(program):
+    with pytest.raises(FormatError):
+        unpickle.load(b"\x80\x04" + program, "file.pkl")
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_collections_and_text_of_usual_makers_are_read(protocol):
+    value = {
+        "default": collections.defaultdict(list, a=[1]),
+        "set": {"a", "b"},
+        "frozen": frozenset("ab"),
+        "none": set(),
+        "numbers": {0.5: 3, 1: "a"},
+        "text": np.str_("abc"),
+        "texts": np.array(["a", "bcd"]),
+    }
+    read = unpickle.load(pickle.dumps(value, protocol), "file.pkl")
+    assert read.pop("texts").tolist() == value.pop("texts").tolist()
+    assert read == value
 
 
 @pytest.mark.parametrize("protocol", range(6))

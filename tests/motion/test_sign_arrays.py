@@ -20,6 +20,7 @@ from kinema.data.splits import check, split
 from kinema.data.store import Entry, Store
 from kinema.errors import FormatError
 from kinema.motion.formats import FORMATS, fingerspelling, guess, openhands, read_file, wholebody
+from kinema.motion.formats.jobs import Skipped
 from kinema.motion.keypoints import HOLISTIC75, SIGN49, WHOLEBODY133
 
 DATA = Path(os.environ.get("KINEMA_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
@@ -135,16 +136,34 @@ def test_lexicon(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    ("changes", "bad", "reason"),
+    [
+        ({"fps": np.array([25, np.nan, 25], np.float32)}, [1], "fps nan; expected a number above 0"),
+        (
+            {"name": np.array(["x"] * 3), "letter": np.array(["A"] * 3), "language": np.array(["ase"] * 3)},
+            [1, 2],
+            "of a clip before",
+        ),
+        ({"name": np.array(["..\\x", "y", "z"])}, [0], "not plain text"),
+        ({"xy": np.where(np.arange(6)[:, None, None] == 3, np.nan, np.ones((6, 49, 2), np.float32))}, [1], "NaN or infinity"),
+    ],
+)
+def test_one_bad_clip_of_a_lexicon_is_skipped_and_the_others_are_read(
+    tmp_path: Path, changes: dict[str, object], bad: list[int], reason: str
+):
+    found = read_file(writers.fingerspelling(tmp_path, **changes))
+    assert [i for i, item in enumerate(found.found) if isinstance(item, Skipped)] == bad
+    assert reason in found.skipped[0].reason
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"length": np.array([2, 3, 2])}, "length does not add up"),
         ({"length": np.array([2, 5, -1])}, "length does not add up"),
         ({"letter": np.array(["A", "B"])}, "letter is <U1 (2,); expected (3,)"),
-        ({"fps": np.array([25, np.nan, 25], np.float32)}, "fps holds a number"),
         ({"xy": np.ones((6, 48, 2), np.float32)}, "xy is float32 (6, 48, 2)"),
         ({"confidence": np.ones((6, 49), int)}, "confidence is int64"),
-        ({"name": np.array(["x", "x", "x"]), "letter": np.array(["A"] * 3), "language": np.array(["ase"] * 3)}, "different, plain"),
-        ({"name": np.array(["..\\x", "y", "z"])}, "different, plain names"),
     ],
 )
 def test_bad_lexicons(tmp_path: Path, changes: dict[str, object], message: str):

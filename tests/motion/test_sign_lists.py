@@ -20,7 +20,7 @@ from kinema.data.build import BuildSummary, build
 from kinema.data.splits import check, split, splits
 from kinema.data.store import Store
 from kinema.errors import UserError
-from kinema.motion.formats import FORMATS, guess
+from kinema.motion.formats import FORMATS, guess, unpickle
 from kinema.motion.formats.members import members
 from kinema.motion.formats.sign_lists import MAX_LIST
 
@@ -214,7 +214,7 @@ def row(subset: Any = "train", action: Any = (0, 1, 2)) -> dict[str, Any]:
         ("nslt_100.json", {"00335": row(action=[True])}, "class True; expected"),
         ("nslt_100.json", {"00335": row(action=[1.0])}, "class 1.0; expected"),
         ("nslt_100.json", {"00335": row(action=[])}, "action list; expected [class, first frame, last frame]"),
-        ("nslt_100.json", {"00335": row(subset="dev")}, "subset 'dev'; expected one of train, val, test"),
+        ("nslt_100.json", {"00335": row(subset="practice")}, "subset 'practice'; expected one of train, validation, test"),
         ("nslt_100.json", {"00335": 3}, "subset NoneType; expected"),
         ("WLASL_v0.3.json", {}, "expected a list of"),
         ("WLASL_v0.3.json", [{"gloss": "a"}], "1 classes; nslt_100.json needs 100"),
@@ -243,6 +243,54 @@ def test_a_list_that_is_no_json_too_large_or_without_pose_files(tmp_path: Path):
     assert f"at most {MAX_LIST} are read" in refused(source, "wlasl100")
     put(source, "nslt_100.json", {"11111": row()})
     assert "of 1 clip in nslt_100.json none has a pose file; expected one for each, called 11111" in refused(source, "wlasl100")
+
+
+def test_a_bad_entry_of_a_list_is_skipped_by_name(tmp_path: Path):
+    source = wlasl(tmp_path / "raw")
+    put(source, "nslt_100.json", listing() | {"00336": row(action=[100, 1, 2]), "00338": row(subset="practice")})
+    store, summary = made(source, "wlasl100")
+    assert [e.id for e in store.entries] == ["00335", "00337", "00339", "00340"]
+    assert [name for name, _ in summary.skipped] == ["video '00336'", "video '00338'"]
+    assert summary.skipped[0][1] == "class 100; expected a whole number from 0 to 99"
+    with pytest.raises(UserError, match=r"nslt_100.json, video '00336': class 100"):
+        build(source, tmp_path / "strict", dataset="wlasl100", workers=1, progress=False, strict=True)
+
+    source = msasl(tmp_path / "lists")
+    put(source, "MSASL_train.json", [entry(0), entry(10**30), entry(99, width=-1), entry(1)])
+    put(source, "sizes.json", {"val_00000": [320, 240]})
+    store, summary = made(source, "msasl100")
+    assert [e.id for e in store.entries] == ["train_00000", "val_00000", "test_00000"]
+    assert [name for name, _ in summary.skipped][-2:] == ["entry 1", "entry 2"]
+
+    source = tmp_path / "table"
+    put(source, "list.csv", "file,label,split\na.npy,1,Training\na.npy,1,test\nb.npy,2,\nb.npy,2,dev\nc.npy,-1,test\n")
+    put(source, "a.npy", points())
+    put(source, "b.npy", points())
+    store, summary = made(source, "slr500")
+    assert [(e.id, e.meta["split"]) for e in store.entries] == [("a.npy", "train"), ("b.npy", "validation")]
+    assert [name for name, _ in summary.skipped] == ["line 3", "line 4", "line 6"]
+    assert "'a.npy' was in a line before" in summary.skipped[0][1]
+
+
+def test_lists_may_call_the_validation_part_otherwise(tmp_path: Path):
+    source = msasl(tmp_path / "raw")
+    (source / "MSASL_val.json").rename(source / "MSASL_dev.json")
+    (source / "val").rename(source / "dev")
+    put(source, "sizes.json", {"val_00000": [320, 240]})
+    store, _ = made(source, "msasl100")
+    assert [e.id for e in store.entries if e.meta["split"] == "validation"] == ["val_00000"]
+
+
+def test_a_pickle_is_unpickled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    source = wlasl(tmp_path / "raw")
+    put(source, "poses/00337.pkl", {"keypoints": np.full((2, 75, 3), 0.5), "confidences": np.ones((2, 75))})
+    jobs = {job.name: job for job in FORMATS["wlasl100"].jobs(source)}
+    runs: list[int] = []
+    original = unpickle._run  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(unpickle, "_run", lambda *given: runs.append(1) or original(*given))
+    assert FORMATS["wlasl100"].read(jobs["00337"])[0].skeleton.name == "holistic75"
+    assert FORMATS["wlasl100"].read(jobs["00340"])[0].skeleton.name == "wholebody133"
+    assert len(runs) == 2
 
 
 def test_a_pickle_that_runs_code_is_skipped(tmp_path: Path):
@@ -294,7 +342,7 @@ def test_msasl(tmp_path: Path):
     ("name", "content", "message"),
     [
         ("MSASL_train.json", [entry(-1)], "MSASL_train.json, entry 0: class -1; expected a whole number from 0 to 999"),
-        ("MSASL_train.json", [entry(0), entry(10**30)], "entry 1: class int; expected"),
+        ("MSASL_train.json", [entry(10**30)], "entry 0: class int; expected"),
         ("MSASL_train.json", [entry("3")], "entry 0: class '3'; expected"),
         ("MSASL_train.json", ["x"], "entry 0: class NoneType; expected"),
         ("MSASL_train.json", {}, "expected a list of"),
@@ -353,7 +401,6 @@ def test_tables_of_ours(tmp_path: Path, name: str, sizes: list[tuple[int, int]])
         ("file,label,split\n../a.npy,1,train\n", "line 2: file '../a.npy'; expected a path in the source"),
         ("file,label,split\n/a.npy,1,train\n", "expected a path in the source"),
         ("file,label,split\na.mp4,1,train\n", "that ends in .pose"),
-        ("file,label,split\na.npy,1,train\na.npy,1,test\n", "line 3: 'a.npy' was in a line before"),
         ("file,label,split\na.npy,1\n", "line 2: 2 cells; the header has 3"),
         ('file,label,split\n"a.npy,1,train\n', "not a CSV row"),
     ],

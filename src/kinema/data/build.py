@@ -26,7 +26,7 @@ from ..machine import cores
 from ..motion import formats
 from ..motion.clip import Clip
 from ..motion.conventions import Conventions
-from ..motion.formats.jobs import Job, JobList
+from ..motion.formats.jobs import Job, JobList, Skipped, in_order
 from ..motion.names import one_form
 from ..motion.skeleton import Skeleton
 from ..motion.skeletons import SKELETONS
@@ -55,7 +55,7 @@ class BuildSummary:
 
     Attributes:
         store: where it is. clips: in it. files: read for it; where a table lists clips, its rows.
-        skipped: (name, reason) of each bad file or row, in the order of the source.
+        skipped: (name, reason) of each bad file or row, and of each bad clip of a good one, in the order of the source.
         left_out: files that the data set's protocol does not use.
         resumed: files that an earlier, interrupted build had read.
         seconds: of this run.
@@ -85,7 +85,7 @@ class BuildSummary:
             result.append(f"{plural(self.left_out, self.noun)} not part of the protocol, left out")
         result += self.remarks
         if self.skipped:
-            result.append(f"{plural(len(self.skipped), f'bad {self.noun}')} skipped:")
+            result.append(f"{plural(self.clips, 'clip')}, {len(self.skipped)} skipped:")
             result += [f"  {name}: {reason}" for name, reason in self.skipped[:most]]
         if len(self.skipped) > most:
             result.append(f"  and {len(self.skipped) - most} more")
@@ -114,7 +114,7 @@ def build(
         dataset: name in `DATASETS`; gives format, classes, and which files belong.
         format: name in `motion.formats.FORMATS`, or a module of one's own with `jobs` and `read`; default: guessed from the files.
         workers: processes; default: one per core. 1 reads in this process.
-        strict: stop at the first bad file instead of skipping it.
+        strict: stop at the first bad file or clip instead of skipping it.
         index: of the format ``user``: the table of clips.
         skeleton: of the format ``user`` the joints of the arrays; of any other the skeleton that every clip is converted to by the names
             of joints (`motion.convert`).
@@ -124,7 +124,7 @@ def build(
 
     Raises:
         UserError: no clips, clips of several kinds (which are named), unknown names, bad options, a disk that is full, or with `strict` the
-            first bad file.
+            first bad file or clip.
     """
     begun, source, out, told = time.monotonic(), Path(source), Path(out), progress or _silent
     check_free(out, overwrite)
@@ -332,7 +332,7 @@ def _clips(
         if step is not None:
             step(1)
         try:
-            found = read(job)
+            found = in_order(read(job))
         except UserError as error:
             if strict:
                 raise
@@ -342,16 +342,19 @@ def _clips(
             error.add_note(f"while reading {job.member.origin}")
             raise
         name = one_form(job.name)
-        names = [name] if len(found) == 1 else [f"{name}#{k}" for k in range(1, len(found) + 1)]
-        for name, clip in zip(names, found, strict=True):
-            if clip.somebody():  # one without anybody says nothing to any method, and would stop the training on all others
+        for place, item in enumerate(found, 1):
+            own = name if len(found) == 1 else f"{name}#{place}"
+            if isinstance(item, Clip) and item.somebody():
                 # the file's name in the source, not a place on this machine
-                yield name, clip.with_(source=one_form(job.name))
+                yield own, item.with_(source=name)
                 continue
-            problem = f"nobody is in any of its {plural(clip.frames, 'frame')}"
+            # a clip without anybody says nothing to any method, and would stop the training on all others
+            problem = item.reason if isinstance(item, Skipped) else f"nobody is in any of its {plural(item.frames, 'frame')}"
+            if isinstance(item, Skipped):
+                own = f"{own} ({item.name})"
             if strict:
-                raise FormatError(job.member.origin, problem)
-            bad.append((name, problem))
+                raise FormatError(job.member.origin, problem if len(found) == 1 else f"{own}: {problem}")
+            bad.append((own, problem))
 
 
 def _joined(work: Path, parts: int, told: Progress) -> Iterator[tuple[str, Clip]]:

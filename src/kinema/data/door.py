@@ -10,7 +10,7 @@ from ..motion import formats
 from ..motion.clip import Clip
 from ..motion.conventions import PLAIN, Conventions
 from ..motion.convert import convert
-from ..motion.formats.jobs import Job
+from ..motion.formats.jobs import ClipList, Job, Skipped, in_order
 from ..motion.skeleton import Skeleton
 from .datasets import Dataset
 
@@ -34,9 +34,15 @@ class Door:
     skeleton: Skeleton | None = None
 
     def __call__(self, job: Job) -> list[Clip]:
-        """The clips of one file. Raises UserError."""
-        clips = [self.conventions.applied(clip) for clip in self.read(job)] if self.conventions else self.read(job)
-        return clips if self.skeleton is None else [convert(clip, self.skeleton) for clip in clips]
+        """The clips of one file, and what was skipped of it. Raises UserError."""
+        found = self.read(job)
+        if not self.conventions and self.skeleton is None:
+            return found
+        return ClipList(item if isinstance(item, Skipped) else self._converted(item) for item in in_order(found))
+
+    def _converted(self, clip: Clip) -> Clip:
+        clip = self.conventions.applied(clip) if self.conventions else clip
+        return clip if self.skeleton is None else convert(clip, self.skeleton)
 
 
 def door(

@@ -13,17 +13,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import UserError, unknown
+from ..motion.formats.split_names import WHOLE, Lists, pair, side
 from ..words import plural
-from .datasets import DATASETS, fact
-from .store import Store
+from .datasets import DATASETS, Dataset, fact
+from .store import Entry, Store
 
 LOW, HIGH = 0.15, 0.20
 """Share of the training clips that validate."""
 SUBJECTS = 4
 """From this many training subjects on, whole subjects validate."""
-GIVEN, RANDOM = "given", "random"
-"""Splits of user data: by its column `split`, and, where it has none, drawn."""
+GIVEN, RANDOM = WHOLE, "random"
+"""Splits of user data: by its column `split` or its lists, and, where it has none, drawn."""
 RANDOM_TEST = 0.2
+SHOWN = 5
+"""Names that a remark gives at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,14 +50,17 @@ def splits(store: Store) -> list[str]:
     """Names of the splits of a store: those of its data set, those its clips carry, ``given``, or else ``random``."""
     if store.dataset in DATASETS:
         return list(DATASETS[store.dataset].splits)
-    names = sorted({_base(name) for e in store.entries for name in e.meta.get("splits", ())})
-    if any(fact(e, "split") for e in store.entries):
+    names = sorted(_carried(store))
+    column = set(_column(store))
+    if GIVEN not in names and "train" in column and column & {"validation", "test"}:
         names.append(GIVEN)
     return names or [RANDOM]
 
 
 def split(store: Store, name: str) -> Split:
     """One split of a store. The same store and name always give the same split.
+
+    A clip that lists of the store put on both sides tests, and does not train. Where clips validate and none tests, they test.
 
     Raises:
         UserError: no such split, with the closest names; or no clip trains or none tests.
@@ -64,14 +70,16 @@ def split(store: Store, name: str) -> Split:
     if store.dataset in DATASETS:
         rule = DATASETS[store.dataset].splits[name]
         sides = [rule.side(e) for e in store.entries]
-    elif name == GIVEN:
-        sides = [fact(e, "split") for e in store.entries]
-    elif name == RANDOM:
+    elif name == RANDOM and RANDOM not in _carried(store):
         sides = ["train"] * len(store)
         for i in _stratified(np.arange(len(store)), store.labels, RANDOM_TEST, _rng("test", name)):
             sides[i] = "test"
+    elif (lists := _carried(store).get(name)) is not None:
+        sides = [lists.side(_listed(e)) for e in store.entries]
     else:
-        sides = [_carried(e.meta.get("splits", ()), name) for e in store.entries]
+        sides = _column(store)
+        if "test" not in sides:
+            sides = ["test" if side == "validation" else side for side in sides]
     train, held, test = (
         np.array([i for i, s in enumerate(sides) if s == side], np.int64) for side in ("train", "validation", "test")
     )
@@ -116,12 +124,20 @@ def subset(whole: Split, ratio: float, seed: int, labels: np.ndarray | None = No
 def check(store: Store, strict: bool = False) -> list[str]:
     """What a store's data set should hold and this one does not, a line each; empty when all is there.
 
+    Of a store of no known data set: what is doubtful in the splits and labels that its clips carry.
+
     Raises:
         UserError: with `strict`, the first such line.
     """
-    if store.dataset not in DATASETS:
-        return []
-    known, lines = DATASETS[store.dataset], []
+    lines = _differences(store, DATASETS[store.dataset]) if store.dataset in DATASETS else _remarks(store)
+    if strict and lines:
+        raise UserError(lines[0])
+    return lines
+
+
+def _differences(store: Store, known: Dataset) -> list[str]:
+    """Where numbers of clips are not the published ones."""
+    lines: list[str] = []
     if known.clips is not None and known.clips != len(store):
         lines.append(f"{store.name}: {plural(len(store), 'clip')}; {known.title} has {known.clips}")
     for name, rule in known.splits.items():
@@ -131,8 +147,6 @@ def check(store: Store, strict: bool = False) -> list[str]:
         if rule.counts is not None and found != rule.counts:
             has, expected = (" / ".join(map(str, numbers)) for numbers in (found, rule.counts))
             lines.append(f"{store.name}: split {name} has {has} clips; expected {expected}")
-    if strict and lines:
-        raise UserError(lines[0])
     return lines
 
 
@@ -179,12 +193,53 @@ def _stratified(indices: np.ndarray, labels: np.ndarray, share: float, rng: np.r
     return np.concatenate(parts) if parts else indices[:0]
 
 
-def _base(name: str) -> str:
-    """``xsub`` of ``xsub_train``."""
-    return name.rpartition("_")[0] or name
+def sizes(store: Store) -> list[str]:
+    """For each split of a store, in words, how many of its clips are for what."""
+    lines: list[str] = []
+    for name in splits(store):
+        try:
+            found = split(store, name)
+        except UserError as error:
+            lines.append(str(error))
+            continue
+        parts = f"{len(found.train)} train ({len(found.validation)} of them validate), {len(found.test)} test"
+        lines.append(f"split {name}: {parts}")
+    return lines
 
 
-def _carried(names: Sequence[str], wanted: str) -> str | None:
-    """The side of a clip that carries names such as ``xsub_train`` and ``xsub_val``; PySKL's val is what it tests on."""
-    sides = {"train": "train", "val": "test", "test": "test"}
-    return next((sides.get(n.rpartition("_")[2]) for n in names if _base(n) == wanted), None)
+def _listed(entry: Entry) -> Sequence[str]:
+    """The lists of its data set's file that a clip is in."""
+    names = entry.meta.get("splits", ())
+    return [str(n) for n in names] if isinstance(names, list | tuple) else ()
+
+
+def _carried(store: Store) -> dict[str, Lists]:
+    """The splits that the lists of the clips make up."""
+    return pair({name for e in store.entries for name in _listed(e)})
+
+
+def _column(store: Store) -> list[str | None]:
+    """What each clip says itself of its side."""
+    return [side(fact(e, "split") or "") for e in store.entries]
+
+
+def _remarks(store: Store) -> list[str]:
+    """What a person should know of the splits that clips carry, lists that make no pair, and clips that are on both sides of one; and of
+    labels that leave most classes empty."""
+    found = _carried(store)
+    names = {name for e in store.entries for name in _listed(e)}
+    used = {name for lists in found.values() for name in lists.train + lists.validation + lists.test}
+    lines: list[str] = []
+    if names - used:
+        shown = ", ".join(sorted(names - used)[:SHOWN]) + (", ..." if len(names - used) > SHOWN else "")
+        offer = "" if found else f"; the split {RANDOM!r} is there instead"
+        lines.append(f"{store.name}: lists that make no pair such as x_train and x_test, and are not used: {shown}{offer}")
+    empty = len(store.classes) - len({e.label for e in store.entries if e.label is not None})
+    if empty > max(10, len(store.classes) // 2):
+        lines.append(f"{store.name}: {empty} of {len(store.classes)} classes have no clip; are all labels right, the largest too?")
+    for name, lists in sorted(found.items()):
+        both = [e.id for e in store.entries if lists.overlaps(_listed(e))]
+        if both:
+            shown = ", ".join(both[:SHOWN]) + (", ..." if len(both) > SHOWN else "")
+            lines.append(f"{store.name}: split {name}: {len(both)} clips train and test; they only test: {shown}")
+    return lines

@@ -379,11 +379,11 @@ def _resolve(entries: list[Entry], classes: Sequence[str] | None) -> tuple[list[
         else:
             names: dict[int, str] = {}
             for e in entries:
-                if e.label is not None and names.setdefault(e.label, e.label_name or str(e.label)) != (
-                    e.label_name or str(e.label)
-                ):
+                # a clip that has no name for its class does not contradict one that has
+                if e.label is not None and e.label_name and names.setdefault(e.label, e.label_name) != e.label_name:
                     raise UserError(f"{e.id}: label {e.label} is called {e.label_name!r}; clips before call it {names[e.label]!r}")
-            classes = [names.get(i, str(i)) for i in range(max(names, default=-1) + 1)]
+            most = max((e.label for e in entries if e.label is not None), default=-1)
+            classes = [names.get(i, str(i)) for i in range(most + 1)]
     place = {c: i for i, c in enumerate(classes)}
     resolved: list[Entry] = []
     for e in entries:

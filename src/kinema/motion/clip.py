@@ -19,6 +19,8 @@ FARTHEST = 2.0**24
 """Largest coordinate: beyond it float32 no longer holds whole numbers. No picture is so large, and no metre of a room."""
 SLOWEST, FASTEST = 1e-3, 1e5
 """Frames per second: one in a quarter of an hour, and more than a sensor gives."""
+MAX_LABEL = 99_999
+"""Largest class index: a store has a name for every class up to it."""
 UNITS = ("metres", "pixels", "normalised")
 
 
@@ -53,7 +55,8 @@ class Clip:
         rotations: `(T, M, J, 4)` local rotations wxyz, or None. offsets: `(M, J, 3)` rest offsets, or None.
         contacts: `(T, M, K)` bool, planted feet, or None.
         image_size: (width, height) pixels, or None.
-        label: class index and `label_name`, or None. The letters of `label_name`, `subject` and `view` are kept in one form (`names`).
+        label: class index, 0 to `MAX_LABEL`, and `label_name`, or None. The letters of `label_name`, `subject` and `view` are kept in
+            one form (`names`).
         captions: sentences. subject, view: who and from where, as strings. source: where it was read from.
         meta: further facts that a split needs, JSON-safe (camera, setup, replication, ...).
     """
@@ -104,6 +107,8 @@ class Clip:
             raise fail(f"fps {self.fps}; expected a number from {SLOWEST:g} to {FASTEST:g}")
         if self.units not in UNITS:
             raise fail(f"units {self.units!r}; expected one of {', '.join(UNITS)}")
+        if self.label is not None and not 0 <= self.label <= MAX_LABEL:
+            raise fail(f"label {self.label}; expected a class from 0 to {MAX_LABEL}, or none")
         t, m, j, _ = p.shape
         shapes = {"confidence": (t, m, j), "body_ids": (t, m), "rotations": (t, m, j, 4), "offsets": (m, j, 3)}
         for name, shape in shapes.items():

@@ -18,6 +18,7 @@ from ..data.store import Store, is_store
 from ..errors import UserError
 from ..motion.clip import Clip
 from ..motion.formats import claimed, guess, user
+from ..motion.formats.jobs import Skipped
 from ..motion.formats.members import members
 from ..motion.formats.reading import BARE, read_clips
 from ..motion.skeleton import Skeleton
@@ -27,6 +28,11 @@ from ..words import plural
 
 if TYPE_CHECKING:  # torch, which other verbs do without
     from ..recognition.run import Trained
+
+LARGE = 16 * 2**20
+"""From this size on it is told that a file is being read, bytes."""
+TOLD = 10
+"""Clips that are named when they are left out."""
 
 
 def say_table(heads: Sequence[str], rows: Iterable[Sequence[object]], title: object = "", right: Collection[str] = ()) -> None:
@@ -43,6 +49,28 @@ def say_table(heads: Sequence[str], rows: Iterable[Sequence[object]], title: obj
     Console().print(table)
 
 
+def tell_large(source: Path) -> None:
+    """One line on standard error before a large file is read: until it has been, nothing can be counted."""
+    if source.is_file() and (size := source.stat().st_size) >= LARGE:
+        say(f"reading {source}, {size / 2**20:.0f} MB", to=sys.stderr)
+
+
+def told_clips(source: Path, skeleton: Skeleton | None = None) -> Iterator[Clip]:
+    """As `read_clips`; what is left out is told on standard error, the first few by name."""
+    tell_large(source)
+    skipped: list[Skipped] = []
+    good = False
+    try:
+        for clip in read_clips(source, skeleton, skipped):
+            good = True
+            yield clip
+    finally:  # also where no more than the first few are asked for; where nothing can be read, the error says so
+        if skipped and good:
+            more = [f"  and {len(skipped) - TOLD} more"] if len(skipped) > TOLD else []
+            first = [f"  {item.name}: {item.reason}" for item in skipped[:TOLD]]
+            say(f"{source}: {len(skipped)} skipped:", *first, *more, to=sys.stderr)
+
+
 def chosen_clip(file: Path, number: int, skeleton: Path | None) -> tuple[Clip, int | None]:
     """The clip, and how many there are (None for a folder or zip, of which no more is read than has to be)."""
     if is_store(file):
@@ -50,7 +78,7 @@ def chosen_clip(file: Path, number: int, skeleton: Path | None) -> tuple[Clip, i
             raise UserError(f"--skeleton belongs to bare arrays; the store {file} knows its own: leave it out")
         store = Store.open(file)
         return store.clip(checked_number(number, len(store), file)), len(store)
-    clips = read_clips(file, None if skeleton is None else skeleton_of(skeleton))
+    clips = told_clips(file, None if skeleton is None else skeleton_of(skeleton))
     if not file.is_dir() and file.suffix.lower() != ".zip":
         found = list(clips)
         return found[checked_number(number, len(found), file)], len(found)
@@ -61,7 +89,7 @@ def chosen_clip(file: Path, number: int, skeleton: Path | None) -> tuple[Clip, i
 def clip_for(file: Path, number: int, skeleton: Skeleton, units: str | None = None) -> tuple[Clip, int | None]:
     """As `chosen_clip` finds it for `kinema show`; a bare array has the joints and (if they are given) the units of a run."""
     if file.is_file() and _is_bare(file):
-        found = list(read_clips(file, skeleton))
+        found = list(told_clips(file, skeleton))
         clip = found[checked_number(number, len(found), file)]
         return clip if units is None else clip.with_(units=units), len(found)
     return chosen_clip(file, number, None)
@@ -70,7 +98,7 @@ def clip_for(file: Path, number: int, skeleton: Skeleton, units: str | None = No
 def clips_for(source: Path, skeleton: Skeleton | None, run: Skeleton) -> Iterator[Clip]:
     """The clips of files as `read_clips` gives them; bare arrays have the joints that were named (`skeleton`), or else those of a run."""
     bare = _is_bare(source) if source.is_file() else skeleton is None and _lacks_skeleton(source)
-    return read_clips(source, run if bare and skeleton is None else skeleton)
+    return told_clips(source, run if bare and skeleton is None else skeleton)
 
 
 def _lacks_skeleton(source: Path) -> bool:

@@ -9,7 +9,7 @@ from ..data.build import build
 from ..data.datasets import DATASETS, Dataset
 from ..data.doubts import doubts
 from ..data.kinds import Kind, Kinds
-from ..data.splits import check, split, splits
+from ..data.splits import check, sizes, split
 from ..data.stage import signs1, stage1
 from ..data.stage.world import WORLDS
 from ..data.store import Store
@@ -20,12 +20,12 @@ from ..motion.skeletons import skeleton_of
 from ..text import say, warn
 from ..training.progress import counting
 from ..words import plural
-from .common import check_writable
+from .common import check_writable, tell_large
 from .stages import Stages
 
 WIDTH = 80
-SIDES = {"stage-1": stage1.split, "signs-1": signs1.split}
-"""Training and test clips of each world's splits."""
+MODULES = {"stage-1": stage1, "signs-1": signs1}
+"""The module of each world."""
 
 
 def list_datasets() -> None:
@@ -70,6 +70,7 @@ def build_store(
     out = out or Path("stores") / (dataset or source.resolve().stem)
     check_writable(out)
     bones = None if skeleton is None else skeleton_of(skeleton)
+    tell_large(source)
     with keeping(lambda: "what was read is kept; the same command goes on from there"), Stages() as stages:
         summary = build(
             source,
@@ -89,6 +90,8 @@ def build_store(
     for line in summary.doubts:
         warn(line)
     say(f"{out}: {plural(len(store.classes), 'class')}, skeleton {store.skeleton.name}")
+    if store.dataset is None:
+        say(*sizes(store), *check(store))
 
 
 def stage_store(name: str, out: Path, clips: int | None, overwrite: bool) -> None:
@@ -106,7 +109,7 @@ def stage_store(name: str, out: Path, clips: int | None, overwrite: bool) -> Non
     count = clips or size
     with keeping(lambda: f"{out} is not written"), counting(count, "clip") as step:
         store = write(out, count, overwrite=overwrite, progress=step)
-    sides = ", ".join(_sizes(store, part) for part in splits(store))
+    sides = ", ".join(_sizes(store, part) for part in sorted(MODULES[name].SPLITS))
     say(f"{out}: {plural(len(store), 'clip')}, {plural(len(store.classes), 'class')}, skeleton {store.skeleton.name}; {sides}")
 
 
@@ -115,7 +118,7 @@ def _sizes(store: Store, name: str) -> str:
     try:
         part = split(store, name)
     except UserError:  # the first few clips may all be of one side
-        least = 1 + max(int(side[0]) for side in SIDES[store.name](name))
+        least = 1 + max(int(side[0]) for side in MODULES[store.name].split(name))
         return f"split {name} needs {plural(least, 'clip')} or more"
     return f"split {name} {len(part.train)} / {len(part.test)}"
 
@@ -140,11 +143,14 @@ def check_store(path: Path, strict: bool) -> None:
         raise UserError(f"{path}: {problem}")
     remarks = check(store)
     if strict and remarks:
-        raise UserError(f"{path}: {plural(len(remarks), 'difference')} from the published protocol: {'; '.join(remarks)}")
+        found = plural(len(remarks), "difference") + " from the published protocol"
+        what = found if store.dataset is not None else plural(len(remarks), "doubt") + " about its splits or labels"
+        raise UserError(f"{path}: {what}: {'; '.join(remarks)}")
     say(f"{path}: whole; {plural(len(store), 'clip')}, {plural(len(store.classes), 'class')}, {store.skeleton.name}")
     if store.read_as:
         say(f"converted from {', '.join(f'{name} {value}' for name, value in store.read_as.items())}")
-    for line in remarks:
-        say(line)
+    if store.dataset is None:
+        say(*sizes(store))
+    say(*remarks)
     for line in doubts(store):
         warn(line)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from ...errors import UserError
+from ...errors import FormatError, UserError
 from ..clip import Clip
 from ..names import one_form
 from . import (
@@ -29,7 +29,7 @@ from . import (
     wholebody,
     wlasl,
 )
-from .jobs import Job
+from .jobs import ClipList, Job, Skipped, in_order
 from .members import Member, members
 from .rows import SPREADSHEETS
 
@@ -45,7 +45,7 @@ class Format(Protocol):
         ...
 
     def read(self, job: Job) -> list[Clip]:
-        """The clips of one file, or FormatError."""
+        """The clips of one file, or FormatError. Of a file of many a `ClipList`, which tells those that cannot be read."""
         ...
 
 
@@ -117,12 +117,13 @@ def claimed(file: Path) -> bool:
     return any(FORMATS[name].NAME.fullmatch(Path(file).name) and claims(member) for name, claims in CLAIMS.items())
 
 
-def read_file(path: Path) -> list[Clip]:
-    """The clips of one file. A file within a zip is named as messages name it: ``archive.zip:inner/path``.
+def read_file(path: Path) -> ClipList:
+    """The clips of one file, and which of it are not readable. A file within a zip is named as messages name it:
+    ``archive.zip:inner/path``.
 
     Raises:
         UserError: no such file, a whole folder or zip, or no known format.
-        FormatError: a damaged file.
+        FormatError: a damaged file, or none of its clips can be read.
     """
     path = Path(path)
     archive, colon, inner = str(path).rpartition(".zip:")
@@ -131,8 +132,18 @@ def read_file(path: Path) -> list[Clip]:
         found = [job for job in FORMATS[guess(source)].jobs(source) if job.member.name == one_form(inner)]
         if not found:
             raise UserError(f"{source}: no readable file {inner!r} in it")
-        return FORMATS[guess(source)].read(found[0])
+        return ClipList(in_order(FORMATS[guess(source)].read(found[0])))
     if path.is_dir() or path.suffix.lower() == ".zip":
         raise UserError(f"{path}: a whole folder or zip; name one file (within a zip: archive.zip:inner/path)")
     format = FORMATS[guess(path)]
-    return [clip for job in format.jobs(path) for clip in format.read(job)]
+    jobs = format.jobs(path)
+    return ClipList(in_order(format.read(jobs[0]))) if len(jobs) == 1 else ClipList.some(readings(format, jobs), str(path))
+
+
+def readings(format: Format, jobs: Iterable[Job]) -> Iterator[Clip | Skipped]:
+    """What each job reads, one after another; a job of which nothing can be read is one `Skipped`."""
+    for job in jobs:
+        try:
+            yield from in_order(format.read(job))
+        except UserError as error:
+            yield Skipped(job.name, error.problem if isinstance(error, FormatError) else str(error))

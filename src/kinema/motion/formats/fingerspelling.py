@@ -39,7 +39,8 @@ def letter_of(name: str) -> str:
 
 
 def jobs(source: Path) -> list[Job]:
-    """One job for each clip, named by letter, language and its name in the lexicon; context: its place, and where its frames begin.
+    """One job for each clip, named by letter, language and its name in the lexicon; context: its place, where its frames begin, and what
+    is wrong with its name.
 
     Raises:
         FormatError: not such a file.
@@ -52,9 +53,14 @@ def jobs(source: Path) -> list[Job]:
             f"{letter}/{language}/{PurePosixPath(str(name)).name.removesuffix('.pose')}"
             for letter, language, name in zip(table["letter"], table["language"], table["name"], strict=True)
         ]
-        if len(set(names)) != len(names) or not all(n.isprintable() and "\\" not in n and ".." not in n for n in names):
-            raise FormatError(member.origin, "its clips do not have different, plain names")
-        result += [Job(name, member, (i, int(starts[i]))) for i, name in enumerate(names)]
+        seen: set[str] = set()
+        for i, name in enumerate(names):
+            plain = name.isprintable() and "\\" not in name and ".." not in name
+            bad = (
+                "its name is that of a clip before; rename one" if name in seen else None if plain else "its name is not plain text"
+            )
+            seen.add(name)
+            result.append(Job(name, member, (i, int(starts[i]), bad)))
     return result
 
 
@@ -65,11 +71,16 @@ def read(job: Job) -> list[Clip]:
     that clips to choose by are whole languages as well. meta: language, name.
 
     Raises:
-        FormatError: not such a file.
+        FormatError: not such a file, or this clip of it is damaged.
     """
     origin = job.member.origin
     table = _table(job.member)
-    i, start = job.context
+    i, start, bad = job.context
+    if bad is not None:
+        raise FormatError(f"{origin}, clip {i}", bad)
+    fps = float(table["fps"][i])
+    if not 0 < fps < np.inf:
+        raise FormatError(f"{origin}, clip {i}", f"fps {fps}; expected a number above 0")
     frames = slice(start, start + int(table["length"][i]))
     letter, language = str(table["letter"][i]), str(table["language"][i])
     width, height = (int(n) for n in table["size"][i])
@@ -77,7 +88,7 @@ def read(job: Job) -> list[Clip]:
         table["xy"][frames, None],
         table["confidence"][frames, None],
         SIGN49,
-        float(table["fps"][i]),
+        fps,
         f"{origin}, clip {i}",
         (width, height),
         label=CLASSES.index(letter) if letter in CLASSES else None,
@@ -107,12 +118,10 @@ def _loaded(member: Member, changed: int) -> dict[str, np.ndarray]:
             raise FormatError(origin, f"{name} is {table[name].dtype} {table[name].shape}; expected {shape}, a row a clip")
     lengths = table["length"].astype(np.int64)
     total = len(table["xy"]) if table["xy"].ndim else 0
-    if count < 1 or lengths.min() < 1 or lengths.max() > total or int(lengths.sum()) != total:
+    if count < 1 or lengths.min() < 0 or lengths.max() > total or int(lengths.sum()) != total:
         raise FormatError(origin, f"length does not add up to the {total} frames of xy")
     check_shape(total, 1, joints, origin)
     for name, shape in (("xy", (total, joints, 2)), ("confidence", (total, joints))):
         if table[name].shape != shape or table[name].dtype.kind != "f":
             raise FormatError(origin, f"{name} is {table[name].dtype} {table[name].shape}; expected float {shape}")
-    if not (np.isfinite(table["fps"]).all() and (table["fps"] > 0).all()):
-        raise FormatError(origin, "fps holds a number that is not above 0")
     return {**table, "length": lengths}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 from ...errors import FormatError, UserError
@@ -18,13 +18,16 @@ from . import sign_lists
 from .jobs import Job, JobList
 from .members import Member, members
 from .sign_lists import Sign
+from .split_names import SIDES, side
 
 SIZES = (1000, 500, 200, 100)
 """Classes of the published subsets: the first ones."""
-LISTS = {"train": "train", "val": "validation", "test": "test"}
+SHORT = {"train": "train", "validation": "val", "test": "test"}
+"""What each side is called in the names of lists and clips."""
 CLASSES = "MSASL_classes.json"
 """A list of names; the place is the class."""
-_FILE = re.compile(r"(?:.*/)?(train|val|test)[_/]([0-9]{1,6})\.[^./]+")
+_FILE = re.compile(r"(?:.*/)?([A-Za-z]+)[_/]([0-9]{1,6})\.[^./]+")
+_LIST = re.compile(r"MSASL_(?!classes)([A-Za-z]+)\.json")
 
 
 class MSASL:
@@ -32,46 +35,64 @@ class MSASL:
 
     def __init__(self, classes: int):
         self.classes = classes
-        self.NAME = re.compile(r"MSASL_(?:train|val|test)\.json")
+        self.NAME = _LIST
 
     def jobs(self, source: Path) -> JobList:
         """A job for each entry of the subset that has a pose file, named ``train_00012``.
 
         Raises:
-            UserError: a list or all pose files are missing, or two are of one entry. FormatError: a list that is none, naming the entry.
+            UserError: a list or all pose files are missing, or two are of one entry. FormatError: a list that
+                is none, or of which no entry can be used.
         """
         files = members(source)
         names = self._names(source, files)
-        signs = [sign for split in LISTS for sign in self._signs(source, files, split, names)]
+        bad: list[Job] = []
+        signs = [sign for part in SIDES for sign in self._signs(source, files, part, names, bad)]
         if not signs:
             raise UserError(f"{source}: the lists have no clip of the first {self.classes} classes")
-        return sign_lists.listed(source, files, "MSASL_train.json, _val and _test", signs, names, clip_of)
+        return sign_lists.listed(source, files, "MSASL_train.json, _val and _test", signs, names, clip_of, bad)
 
     def read(self, job: Job) -> list[Clip]:
         """See `sign_lists.read_listed`."""
         return sign_lists.read_listed(job)
 
-    def _signs(self, source: Path, files: Sequence[Member], split: str, names: Sequence[str]) -> list[Sign]:
-        name = f"MSASL_{split}.json"
-        file = sign_lists.side_file(source, files, name)
+    def _signs(self, source: Path, files: Sequence[Member], part: str, names: Sequence[str], bad: list[Job]) -> list[Sign]:
+        """The entries of one list; puts into `bad` those that say nothing usable."""
+        name = f"MSASL_{SHORT[part]}.json"
+        called = (PurePosixPath(m.name).name for m in files)
+        lists = sorted({n for n in called if (word := _LIST.fullmatch(n)) and side(word[1]) == part})  # MSASL_dev.json as well
+        if len(lists) > 1:
+            raise UserError(f"{source}: {' and '.join(lists)} are both a list of the {part} clips; remove one of them")
+        file = sign_lists.side_file(source, files, lists[0]) if lists else None
         if file is None:
             raise UserError(f"{source}: no {name}; put the three lists of the data set beside its pose files")
         value = sign_lists.read_list(file)
         if not isinstance(value, list):
             raise FormatError(file.origin, 'expected a list of {"label": ..., "signer_id": ..., "width": ..., "height": ...}')
         signs: list[Sign] = []
-        origin = file.origin
+        wrong: list[Job] = []
         for i, entry in enumerate(cast("list[Any]", value)):
-            where = f"{origin}, entry {i}"
-            known = cast("dict[str, Any]", entry) if isinstance(entry, dict) else {}
-            label = sign_lists.label(known.get("label"), max(SIZES), where)
-            if label >= self.classes:
+            try:
+                sign = self._sign(entry, _name(part, i), part, names, f"{file.origin}, entry {i}")
+            except FormatError as error:
+                wrong.append(sign_lists.bad_entry(file, error))
                 continue
-            width, height = known.get("width"), known.get("height")
-            size = None if width is None or height is None else sign_lists.image_size(width, height, where)
-            signer = sign_lists.signer(known.get("signer_id"))
-            signs.append(Sign(_name(split, i), label, names[label], LISTS[split], signer, size))
+            if sign is not None:
+                signs.append(sign)
+        if wrong and len(wrong) == len(cast("list[Any]", value)):
+            raise FormatError(f"{file.origin}, {wrong[0].name}", wrong[0].context[0])
+        bad += wrong
         return signs
+
+    def _sign(self, entry: Any, name: str, part: str, names: Sequence[str], where: str) -> Sign | None:
+        """What an entry says; None for a clip of a class beyond the subset."""
+        known = cast("dict[str, Any]", entry) if isinstance(entry, dict) else {}
+        label = sign_lists.label(known.get("label"), max(SIZES), where)
+        if label >= self.classes:
+            return None
+        width, height = known.get("width"), known.get("height")
+        size = None if width is None or height is None else sign_lists.image_size(width, height, where)
+        return Sign(name, label, names[label], part, sign_lists.signer(known.get("signer_id")), size)
 
     def _names(self, source: Path, files: Sequence[Member]) -> list[str]:
         file = sign_lists.side_file(source, files, CLASSES)
@@ -86,9 +107,10 @@ class MSASL:
 
 def clip_of(path: str) -> str | None:
     """``train_00012`` for ``poses/train_00012.pkl`` and ``poses/train/12.pose``; None for other files."""
-    parts = _FILE.fullmatch(path)
-    return None if parts is None else _name(parts[1], int(parts[2]))
+    found = _FILE.fullmatch(path)
+    part = side(found[1]) if found else None
+    return None if found is None or part is None else _name(part, int(found[2]))
 
 
-def _name(split: str, place: int) -> str:
-    return f"{split}_{place:05}"
+def _name(part: str, place: int) -> str:
+    return f"{SHORT[part]}_{place:05}"

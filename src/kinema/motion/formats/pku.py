@@ -15,9 +15,9 @@ import numpy as np
 
 from ...errors import FormatError
 from ...words import plural
-from ..clip import MAX_FRAMES, Clip
+from ..clip import FARTHEST, MAX_FRAMES, Clip
 from ..skeletons import NTU25
-from .jobs import Job
+from .jobs import ClipList, Job, Skipped
 from .members import Member, members
 from .tables import check_cuts
 
@@ -43,7 +43,9 @@ CLASSES: tuple[str, ...] = tuple(name.strip() for name in _CLASSES.split(";"))
 MAX_SKELETON, MAX_SIDE = 128 * 2**20, 2**20
 """Largest skeleton file, and largest label or split file, bytes; real ones stay below 15 MB and 100 kB."""
 
-_ROW, _CHUNK = 150, 1000
+MAX_OVERLAP = 8
+"""Largest sum of the frames of all instances, in frames of the video: they hardly overlap."""
+_ROW = 150
 _NUMBER = b"0123456789+-.eE \t\r\n"
 
 
@@ -91,28 +93,41 @@ def jobs(source: Path) -> list[Job]:
     return found
 
 
-def read(job: Job) -> list[Clip]:
+def read(job: Job) -> ClipList:
     """A clip (T, 2, 25, 3) for each labelled instance of a video, in the order of the label file; an absent body is zero.
 
-    Instances are cut to the video; those that are empty then, or in which nobody is seen, are left out.
+    Instances are cut to the video; those that are empty then, or in which nobody is seen, are `Skipped`, and so are those with a frame
+    or a label that is damaged.
     meta: video, instance (row of the label file from 0), start, end, and train_cross_subject / train_cross_view where the source
     has such split files.
 
     Raises:
-        FormatError: a file missing, damaged or of another layout, or no instance left.
+        FormatError: a file missing or of another layout, or no instance left.
     """
     label_file, trains = job.context
     if label_file is None:
         raise FormatError(job.member.origin, f"no label file for this video; put Label/{job.name}.txt into the same source")
     if label_file == job.member:
         raise FormatError(job.member.origin, f"no skeleton file for these labels; put skeleton/{job.name}.txt into the same source")
-    video = _skeletons(job.member.read(MAX_SKELETON), job.member.origin)
-    clips: list[Clip] = []
-    instances = _instances(label_file.read(MAX_SIDE), label_file.origin)
-    check_cuts(sum(max(min(end, len(video)) - start, 0) for _, start, end in instances), len(video), label_file.origin)
-    for row, (kind, start, end) in enumerate(instances):
+    video, damage = _skeletons(job.member.read(MAX_SKELETON), job.member.origin)
+    damaged = np.array([*damage], np.int64)
+    clips: list[Clip | Skipped] = []
+    instances = _instances(label_file.read(MAX_SIDE))
+    cuts = [each for each in instances if not isinstance(each, str)]
+    check_cuts(sum(max(min(end, len(video)) - start, 0) for _, start, end in cuts), len(video), label_file.origin)
+    for row, instance in enumerate(instances):
+        shown = f"instance {row}"
+        if isinstance(instance, str):
+            clips.append(Skipped(shown, instance))
+            continue
+        kind, start, end = instance
+        first = int(np.searchsorted(damaged, start))
+        if first < len(damaged) and damaged[first] < end:
+            clips.append(Skipped(shown, damage[int(damaged[first])]))
+            continue
         positions = video[start:end]
         if not positions.any():
+            clips.append(Skipped(shown, f"nobody is in any of frames {start} to {end}; the video has {len(video)}"))
             continue
         meta: dict[str, Any] = {"video": job.name, "instance": row, "start": start, "end": min(end, len(video)), **dict(trains)}
         clips.append(
@@ -131,49 +146,50 @@ def read(job: Job) -> list[Clip]:
         raise FormatError(
             label_file.origin, f"no instance with anybody in it within the {plural(len(video), 'frame')} of {job.member.origin}"
         )
-    return clips
+    return ClipList.some(clips, job.member.origin)
 
 
-def _skeletons(data: bytes, origin: str) -> np.ndarray:
-    """(T, 2, 25, 3) float32 of a skeleton file."""
+def _skeletons(data: bytes, origin: str) -> tuple[np.ndarray, dict[int, str]]:
+    """(T, 2, 25, 3) float32 of a skeleton file, and what is wrong with its damaged frames, which are zero."""
     lines = data.rstrip().split(b"\n")
     if not lines[0].strip():
         raise FormatError(origin, f"no frame in its first line; expected rows of {_ROW} numbers")
     if len(lines) > MAX_FRAMES:
         raise FormatError(origin, f"{len(lines)} frames; at most {MAX_FRAMES} are read")
-    parts: list[np.ndarray] = []
-    for begin in range(0, len(lines), _CHUNK):
-        chunk = lines[begin : begin + _CHUNK]
-        rows = [line.split() for line in chunk]
-        for number, (row, line) in enumerate(zip(rows, chunk, strict=True), begin + 1):
-            if len(row) != _ROW:
-                raise FormatError(origin, f"row {number}: {len(row)} numbers; expected {_ROW} (2 bodies x 25 joints x 3)")
-            if line.translate(None, _NUMBER):
-                raise FormatError(origin, f"row {number}: holds something else than finite numbers")
+    damage: dict[int, str] = {}
+    video = np.zeros((len(lines), _ROW), np.float32)
+    for frame, line in enumerate(lines):
+        row = line.split()
+        if len(row) != _ROW:
+            damage[frame] = f"row {frame + 1}: {len(row)} numbers; expected {_ROW} (2 bodies x 25 joints x 3)"
+            continue
+        if line.translate(None, _NUMBER):
+            damage[frame] = f"row {frame + 1}: holds something else than finite numbers"
+            continue
         try:
-            values = np.array([[float(word) for word in row] for row in rows])
+            values = np.array([float(word) for word in row])
         except ValueError as error:
-            raise FormatError(origin, f"rows {begin + 1} to {begin + len(rows)}: {error}") from None
-        with np.errstate(over="ignore"):
-            part = values.astype(np.float32)
-        wrong = np.flatnonzero(~np.isfinite(part).all(1))
-        if len(wrong):
-            raise FormatError(origin, f"row {begin + wrong[0] + 1}: a number too large for a position")
-        parts.append(part)
-    return np.concatenate(parts).reshape(-1, 2, 25, 3)
+            damage[frame] = f"row {frame + 1}: {error}"
+            continue
+        if np.abs(values).max() > FARTHEST:
+            damage[frame] = f"row {frame + 1}: a number too large for a position"
+            continue
+        video[frame] = values
+    return video.reshape(-1, 2, 25, 3), damage
 
 
-def _instances(data: bytes, origin: str) -> list[tuple[int, int, int]]:
-    """(class, start, end) of each row of a label file."""
-    rows: list[tuple[int, int, int]] = []
+def _instances(data: bytes) -> list[tuple[int, int, int] | str]:
+    """(class, start, end) of each row of a label file, or what is wrong with it."""
+    rows: list[tuple[int, int, int] | str] = []
     for number, line in enumerate(data.decode("latin-1").splitlines(), 1):
         if not line.strip():
             continue
         fields = [field.strip() for field in line.split(",")]
         if len(fields) not in (3, 4) or not all(f.isascii() and f.isdecimal() and len(f) < 10 for f in fields[:3]):
-            raise FormatError(origin, f"row {number}: {line[:40]!r} is not class,start,end[,confidence] in whole numbers")
+            rows.append(f"label row {number}: {line[:40]!r} is not class,start,end[,confidence] in whole numbers")
+            continue
         kind, start, end = (int(f) for f in fields[:3])
-        if not 1 <= kind <= len(CLASSES):
-            raise FormatError(origin, f"row {number}: class {kind}; expected 1 to {len(CLASSES)}")
-        rows.append((kind, start, end))
+        rows.append(
+            (kind, start, end) if 1 <= kind <= len(CLASSES) else f"label row {number}: class {kind}; expected 1 to {len(CLASSES)}"
+        )
     return rows

@@ -21,9 +21,6 @@ MAX_ROWS = 300_000
 """Most rows of one table, and most entries of one list."""
 SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 """Suffixes of what spreadsheet programs save unless they are asked for CSV."""
-SPLITS = ("train", "validation", "test")
-"""What a column `split` may say."""
-_SPLIT_WORDS = {"training": "train", "val": "validation", "valid": "validation", "dev": "validation", "testing": "test"}
 DELIMITERS = ",;\t|"
 _BINARY = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 """How the files of `SPREADSHEETS` begin: a zip, or Microsoft's older container."""
@@ -90,12 +87,6 @@ def read_rows(file: Member, required: Sequence[str], optional: Sequence[str]) ->
     if ignored:
         remarks = (*remarks, f"{file.file}: {_ignored(ignored, names, known)}")
     return Rows(file, tuple(name if name in known else None for name in names), remarks, lines)
-
-
-def split_of(text: str) -> str | None:
-    """Which of `SPLITS` a cell means, also by the usual other words; None: none of them."""
-    word = text.casefold()
-    return word if word in SPLITS else _SPLIT_WORDS.get(word)
 
 
 def _text(file: Member) -> tuple[str, tuple[str, ...]]:

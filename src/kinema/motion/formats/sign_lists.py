@@ -20,12 +20,12 @@ from . import dotpose, openhands, wholebody
 from .jobs import Job, JobList
 from .members import Member
 from .rows import MAX_ROWS
+from .split_names import SIDES
 from .tables import parse_json
 from .unpickle import load
 
 SUFFIXES = (".pose", ".npy", ".npz", ".pkl", ".pickle")
 """Of pose files."""
-SIDES = ("train", "validation", "test")
 IMAGE_SIZES = "sizes.json"
 MAX_LIST = 32 * 2**20
 """Largest list that is read, bytes; WLASL's longest has 12 million."""
@@ -72,6 +72,11 @@ def read_list(file: Member) -> Any:
     return cast("Any", value)
 
 
+def bad_entry(file: Member, error: FormatError) -> Job:
+    """A job for an entry of a list that says nothing usable: its reading tells what is wrong, and the others go on."""
+    return Job(error.origin.removeprefix(f"{file.origin}, "), file, (error.problem,))
+
+
 def listed(
     source: Path,
     files: Sequence[Member],
@@ -79,12 +84,13 @@ def listed(
     signs: Sequence[Sign],
     classes: Sequence[str],
     clip_of: Callable[[str], str | None],
+    bad: Sequence[Job] = (),
 ) -> JobList:
     """A job for each clip of a list that has a pose file; the others are counted in its remarks.
 
     Args:
         source, files: where the pose files are. name: of the list. signs: what it says. classes: names by label.
-        clip_of: the clip that a pose file is of, by its path in the source; None: of none.
+        clip_of: the clip that a pose file is of, by its path in the source; None: of none. bad: see `bad_entry`.
 
     Raises:
         UserError: no clip has a pose file, or one has two. FormatError: a bad ``sizes.json``.
@@ -114,7 +120,7 @@ def listed(
         remarks.append(f"clips of {name} without a pose file: {missing.total()} of {len(signs)} ({sides})")
     if others:
         remarks.append(f"pose files of no clip of {name}, left out: {others}")
-    return JobList(jobs, classes, remarks)
+    return JobList([*jobs, *bad], classes, remarks)
 
 
 def read_listed(job: Job) -> list[Clip]:
@@ -123,8 +129,10 @@ def read_listed(job: Job) -> list[Clip]:
     Raises:
         FormatError: what the file's own format raises, or no image size for a clip in pixels.
     """
-    sign: Sign = job.context[0]
     member = job.member
+    sign: Sign | str = job.context[0]
+    if isinstance(sign, str):
+        raise FormatError(f"{member.origin}, {job.name}", sign)
     if member.name.endswith(".pose"):
         clips = dotpose.read(job)
     elif member.name.endswith((".pkl", ".pickle")):

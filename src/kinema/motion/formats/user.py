@@ -27,7 +27,8 @@ from .jobs import Job, JobList
 from .lookup import Lookup
 from .members import Member, members, single
 from .npz import from_array, load_array
-from .rows import SPLITS, SPREADSHEETS, read_rows, split_of
+from .rows import SPREADSHEETS, read_rows
+from .split_names import SIDES, side
 from .tables import MAX_TEXT, number_table, parse_json
 
 INDEX, SKELETON = "clips.csv", "skeleton.json"
@@ -98,8 +99,8 @@ def jobs(
         table = single(index)
     base = table.name.removesuffix(table.file) if index is None else _base(source, index, files)
     if skeleton is None:
-        side = _skeleton_file(source, files, base, index)
-        skeleton = Skeleton.from_json(parse_json(side.read(2**20), side.origin), side.origin)
+        file = _skeleton_file(source, files, base, index)
+        skeleton = Skeleton.from_json(parse_json(file.read(2**20), file.origin), file.origin)
     rows, remarks = read_index(table, Lookup(source, files, base), step)
     classes = sorted({row.label_name for row, _ in rows})
     place = {name: i for i, name in enumerate(classes)}
@@ -211,9 +212,9 @@ def _missing(file: Member, files: Lookup, missing: Sequence[tuple[int, str]], ro
 def _row(line: int, file: str, cells: Mapping[str, str], where: str) -> Row:
     if not cells["file"].lower().endswith(SUFFIXES):
         raise UserError(f"{where}: {cells['file']!r}; expected a file that ends in {', '.join(SUFFIXES)}")
-    split = split_of(cells.get("split", SPLITS[0]))
-    if split is None:
-        raise UserError(f"{where}: split {cells['split']!r}; expected one of {', '.join(SPLITS)}")
+    part = side(cells["split"]) if "split" in cells else None
+    if "split" in cells and part is None:
+        raise UserError(f"{where}: split {cells['split']!r}; expected one of {', '.join(SIDES)}")
     start, end = (_frame(cells[c], c, where) if c in cells else None for c in ("start", "end"))
     if end is not None and end <= (start or 0):
         raise UserError(f"{where}: end {end} is not after start {start or 0} (frames count from 0, the end is not included)")
@@ -224,7 +225,7 @@ def _row(line: int, file: str, cells: Mapping[str, str], where: str) -> Row:
         words["label"],
         subject=words.get("subject"),
         view=words.get("view"),
-        split=split if "split" in cells else None,
+        split=part,
         fps=_rate(cells["fps"], where) if "fps" in cells else FPS,
         start=start or 0,
         end=end,

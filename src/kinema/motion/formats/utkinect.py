@@ -14,7 +14,7 @@ import numpy as np
 from ...errors import FormatError, UserError
 from ..clip import Clip
 from ..skeletons import KINECT20
-from .jobs import Job
+from .jobs import ClipList, Job, Skipped
 from .members import Member, members, single
 from .tables import MAX_TEXT, check_cuts, decode, finite, table
 
@@ -90,11 +90,13 @@ def _labels(found: list[Member]) -> dict[str, tuple[tuple[str, int, int], ...]] 
     return result
 
 
-def read(job: Job) -> list[Clip]:
+def read(job: Job) -> ClipList:
     """The labelled clips of one recording, each `(T, 1, 20, 3)`; meta: action, subject, episode, recording, first, last.
 
+    A labelled range without a frame, or with a number that is not finite, is `Skipped`.
+
     Raises:
-        FormatError: not such a file, or a labelled range without a frame.
+        FormatError: not such a file, or no range of it can be read.
     """
     origin = job.member.origin
     match = NAME.fullmatch(Path(job.member.name).name)
@@ -105,21 +107,28 @@ def read(job: Job) -> list[Clip]:
     if not (np.isfinite(rows[:, 0]) & (rows[:, 0] == np.round(rows[:, 0]))).all():
         raise FormatError(origin, "the first number of a row is no frame number")
     order, first_rows = np.unique(rows[:, 0], return_index=True)
-    positions = finite(rows[first_rows, 1:].reshape(-1, 1, 20, 3), origin)
+    positions = rows[first_rows, 1:].reshape(-1, 1, 20, 3)
     facts = {"subject": subject, "episode": episode, "recording": match[1]}
     if not job.context:
-        return [Clip(positions, KINECT20, fps=FPS, subject=str(subject), source=origin, meta=facts)]
+        return ClipList([Clip(finite(positions, origin), KINECT20, fps=FPS, subject=str(subject), source=origin, meta=facts)])
     cut = sum(int(((order >= first) & (order <= last)).sum()) for _, first, last in job.context)
     check_cuts(cut, len(order), origin)
-    clips: list[Clip] = []
+    clips: list[Clip | Skipped] = []
     for name, first, last in job.context:
         inside = (order >= first) & (order <= last)
+        shown = f"{name}, {first} to {last}"
         if not inside.any():
-            raise FormatError(origin, f"no frame of {name}, {first} to {last}; the recording is cut off or the label is wrong")
+            clips.append(Skipped(shown, f"no frame of {shown}; the recording is cut off or the label is wrong"))
+            continue
+        try:
+            cut = finite(positions[inside], origin)
+        except FormatError as error:
+            clips.append(Skipped(shown, error.problem))
+            continue
         label = ACTIONS.index(name)
         clips.append(
             Clip(
-                positions[inside],
+                cut,
                 KINECT20,
                 fps=FPS,
                 label=label,
@@ -129,4 +138,4 @@ def read(job: Job) -> list[Clip]:
                 meta={"action": label + 1, **facts, "first": first, "last": last},
             )
         )
-    return clips
+    return ClipList.some(clips, origin)

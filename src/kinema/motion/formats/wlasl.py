@@ -7,7 +7,7 @@ poses are those of the videos as the authors' scripts cut them. Names of classes
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
@@ -18,6 +18,7 @@ from . import sign_lists
 from .jobs import Job, JobList
 from .members import Member, members
 from .sign_lists import Sign
+from .split_names import SIDES, side
 from .tables import decode
 
 SIZES = (2000, 1000, 300, 100)
@@ -26,7 +27,6 @@ GLOSSES = "WLASL_v0.3.json"
 """A list of ``gloss`` and ``instances`` (``video_id``, ``signer_id``); the place of a gloss is its class."""
 CLASS_LIST = "wlasl_class_list.txt"
 """A line a class: its number, a tab, its name."""
-SUBSETS = {"train": "train", "val": "validation", "test": "test"}
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -41,7 +41,7 @@ class WLASL:
         """A job for each video of the list that has a pose file, in the order of the list, named by its id.
 
         Raises:
-            UserError: no list, no pose files, or two of one video. FormatError: a list that is none, naming the video.
+            UserError: no list, no pose files, or two of one video. FormatError: a list that is none, or of which no entry can be used.
         """
         files = members(source)
         file = sign_lists.side_file(source, files, self.list)
@@ -52,20 +52,28 @@ class WLASL:
             raise FormatError(file.origin, 'no clips; expected {"video id": {"subset": "train", "action": [class, first, last]}}')
         names, signers = self._names(source, files)
         signs: list[Sign] = []
-        origin = file.origin
+        bad: list[Job] = []
         for video, row in cast("dict[str, Any]", value).items():
-            where = f"{origin}, video {sign_lists.shown(video)}"
-            if not _ID.fullmatch(video):
-                raise FormatError(where, "the id is no plain file name; expected digits such as 00335")
-            known = cast("dict[str, Any]", row) if isinstance(row, dict) else {}
-            subset, action = known.get("subset"), known.get("action")
-            if not (isinstance(subset, str) and subset in SUBSETS):
-                raise FormatError(where, f"subset {sign_lists.shown(subset)}; expected one of {', '.join(SUBSETS)}")
-            if not isinstance(action, list) or not action:
-                raise FormatError(where, f"action {sign_lists.shown(action)}; expected [class, first frame, last frame]")
-            label = sign_lists.label(cast("list[Any]", action)[0], self.classes, where)
-            signs.append(Sign(video, label, names[label], SUBSETS[subset], signers.get(video)))
-        return sign_lists.listed(source, files, self.list, signs, names, lambda path: PurePosixPath(path).stem)
+            try:
+                signs.append(self._sign(video, row, names, signers, f"{file.origin}, video {sign_lists.shown(video)}"))
+            except FormatError as error:
+                bad.append(sign_lists.bad_entry(file, error))
+        if not signs:
+            raise FormatError(f"{file.origin}, {bad[0].name}", bad[0].context[0])
+        return sign_lists.listed(source, files, self.list, signs, names, lambda path: PurePosixPath(path).stem, bad)
+
+    def _sign(self, video: str, row: Any, names: Sequence[str], signers: Mapping[str, str], where: str) -> Sign:
+        if not _ID.fullmatch(video):
+            raise FormatError(where, "the id is no plain file name; expected digits such as 00335")
+        known = cast("dict[str, Any]", row) if isinstance(row, dict) else {}
+        subset, action = known.get("subset"), known.get("action")
+        part = side(subset) if isinstance(subset, str) else None
+        if part is None:
+            raise FormatError(where, f"subset {sign_lists.shown(subset)}; expected one of {', '.join(SIDES)}")
+        if not isinstance(action, list) or not action:
+            raise FormatError(where, f"action {sign_lists.shown(action)}; expected [class, first frame, last frame]")
+        label = sign_lists.label(cast("list[Any]", action)[0], self.classes, where)
+        return Sign(video, label, names[label], part, signers.get(video))
 
     def read(self, job: Job) -> list[Clip]:
         """See `sign_lists.read_listed`."""
