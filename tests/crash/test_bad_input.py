@@ -407,7 +407,7 @@ def test_two_runs_in_one_folder(bad, good, trained, tmp_path):
     train = [*trained.train, "--out", str(tmp_path / "run"), "--batch-size", "2", "--epochs", "400"]
 
     def first():
-        assert cli.main(train) == 0
+        assert cli.main(train) == 143
 
     pid = fork(first)
     deadline = time.monotonic() + 60

@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 
+from kinema import cli
 from kinema.data.stage import signs1, stage1, world
 from kinema.data.store import Store
 
@@ -39,11 +40,11 @@ def test_all_of_it_is_written_by_default(monkeypatch, good, tmp_path):
 
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize(
-    ("error", "line"),
-    [(KeyboardInterrupt(), "interrupted"), (OSError(errno.ENOSPC, "No space left on device"), "the disk is full")],
+    ("error", "code", "line"),
+    [(KeyboardInterrupt(), 130, "interrupted"), (OSError(errno.ENOSPC, "No space left on device"), 2, "the disk is full")],
     ids=["interrupted", "full"],
 )
-def test_what_was_not_finished_leaves_nothing(monkeypatch, good, bad, tmp_path, overwrite, error, line):
+def test_what_was_not_finished_leaves_nothing(monkeypatch, good, capfd, tmp_path, overwrite, error, code, line):
     words = ("data", "stage", "signs-1", "--out", tmp_path / "s", "--clips", 4)
     if overwrite:
         good(*words)
@@ -57,7 +58,9 @@ def test_what_was_not_finished_leaves_nothing(monkeypatch, good, bad, tmp_path, 
         return made(index)
 
     monkeypatch.setattr(signs1, "clip", clip)
-    assert line in bad(*words)
+    capfd.readouterr()
+    assert cli.main([str(word) for word in words]) == code
+    assert line in capfd.readouterr().err
     assert contents(tmp_path) == before
     assert [p.name for p in tmp_path.iterdir()] == (["s"] if overwrite else [])
     monkeypatch.undo()

@@ -154,6 +154,6 @@ def test_five_guesses_of_four_classes_are_not_told(good, mine, tmp_path):
     assert "top5" not in text
     assert json.loads(text)["classes"] == list(CLASSES)
     report = (tmp_path / "e" / "report.html").read_text()
-    assert "(1 run)" in report
+    assert "1 run<" in report
     assert "1 runs" not in report
     assert "run(s)" not in report

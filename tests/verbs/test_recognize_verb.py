@@ -197,7 +197,7 @@ def test_another_skeleton_is_converted_or_refused(good, bad, run):
         ("x.npz --run run", "x.npz: no such file"),
         ("x.mp4 --run run", "x.mp4: no such"),
         ("odd.xyz --run run", r"odd.xyz: no known format \(by its name\); known are .*docs/formats.md tells"),
-        ("x.mp4 --run run --clip 1", "--clip 1: x.mp4 has 1 clips"),
+        ("x.mp4 --run run --clip 1", "--clip 1: x.mp4 has 1 clip,"),
         ("a.npz --run run --clip 1", "--clip 1"),
         ("a.npz --run run --top 0", "--top 0: expected 1 or more"),
         ("a.npz --run run --person -1", "--person -1"),
@@ -447,7 +447,7 @@ def test_one_person_of_a_stream(monkeypatch, capfd):
 def test_a_stream_that_ends_too_soon_says_so(monkeypatch, capfd):
     code, answers, said = live(monkeypatch, capfd, [{"fps": 10}, pose(100)])
     assert (code, answers) == (0, [])
-    assert said == "the input ended after 1 poses; the first answer comes after 5\n"
+    assert said == "the input ended after 1 pose; the first answer comes after 5\n"
 
 
 @pytest.mark.parametrize(

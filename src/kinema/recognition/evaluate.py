@@ -140,15 +140,9 @@ def make_task(trained: Trained, store: Store, split: str | None, part: Part = "t
     Without a split all clips that have a label train, and none tests.
 
     Raises:
-        UserError: unknown split, another skeleton, no clips to score, clips without labels, or with labels beyond the classes.
+        UserError: unknown split, another skeleton, no clips to score, or clips without labels.
     """
     check_fits(trained, store)
-    beyond = np.flatnonzero(store.labels >= len(store.classes))
-    if len(beyond):
-        clip = store.entries[int(beyond[0])]
-        raise UserError(
-            f"{store.folder}: clip {clip.id} has label {clip.label} of {plural(len(store.classes), 'class')}; build the store again"
-        )
     if split is None:
         rows, none = np.flatnonzero(store.labels >= 0), np.zeros(0, np.int64)
         if not len(rows):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..motion.names import one_form
 from ..words import plural
 
 SHOWN = 5
@@ -30,11 +30,6 @@ class Labels:
     remarks: tuple[str, ...] = ()
 
 
-def form(name: str) -> str:
-    """A name in one Unicode form: letters with marks come as one code or as two, and look the same."""
-    return unicodedata.normalize("NFC", name)
-
-
 def labels_of(told: Sequence[tuple[int | None, str | None]], classes: Sequence[str] | None) -> Labels:
     """Classes of clips, which say a number, a name, both or neither, in one vocabulary.
 
@@ -45,13 +40,13 @@ def labels_of(told: Sequence[tuple[int | None, str | None]], classes: Sequence[s
     """
     remarks: list[str] = []
     if classes is None:
-        classes = sorted({form(name) for _, name in told if name is not None})
-    place = {form(name): number for number, name in reversed(list(enumerate(classes)))}
+        classes = sorted({one_form(name) for _, name in told if name is not None})
+    place = {one_form(name): number for number, name in reversed(list(enumerate(classes)))}
     numbers, names, strange, bare = [], [], dict[str, None](), 0
     for label, name in told:
         number, spelled = -1, name or ""
         if name is not None:
-            number = place.get(form(name), -1)
+            number = place.get(one_form(name), -1)
             if number < 0:
                 strange[name] = None
         elif label is not None and (label < len(classes) or not classes):
