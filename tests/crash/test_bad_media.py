@@ -248,7 +248,7 @@ def claims(points=1, limbs=0, colours=0, components=1, letters="XYC", body=b""):
 
 
 HOSTILE = {
-    "empty": (b"", "0 bytes are no .pose file"),
+    "empty": (b"", "0 bytes, no .pose file"),
     "text": (b"this is no pose file\n" * 9, "not a .pose file of version 0.0, 0.1 or 0.2"),
     "a version close to 0": (struct.pack("<f", 0.0002) + NEW[4:] + bytes(40), "not a .pose file of version 0.0, 0.1 or 0.2"),
     "a zip": (b"PK\3\4" + bytes(100), "not a .pose file of version 0.0, 0.1 or 0.2"),
@@ -264,12 +264,12 @@ HOSTILE = {
     "only a header": (NEW, "cut off after the header"),
     "2^31 frames": (
         NEW + struct.pack("<fIH", 25, 2**31, 1),
-        "promises 2147483648 frames of 1 people, 51539607552 bytes, and 0 follow",
+        "promises 2147483648 frames of 1 person, 51539607552 bytes, and 0 follow",
     ),
     "-1 frames": (NEW + struct.pack("<fiH", 25, -1, 1), "promises 4294967295 frames"),
     "-1 frames of 0.1": (OLD + struct.pack("<HhH", 25, -1, 1), "promises 65535 frames"),
     "-1 frames of 0.0": (OLDEST + struct.pack("<Hh", 25, -1), "its frames do not fill the file"),
-    "-1 people": (NEW + struct.pack("<fIh", 25, 1, -1), "promises 1 frames of 65535 people"),
+    "-1 people": (NEW + struct.pack("<fIh", 25, 1, -1), "promises 1 frame of 65535 people"),
     "everything at once": (NEW + struct.pack("<fIH", 25, 2**32 - 1, 65535), "promises 4294967295 frames of 65535 people"),
     "points that are not there": (claims(65535), "cut off within its header"),
     "2^31 points": (

@@ -170,7 +170,7 @@ def test_a_lazy_sequence_is_read_once():
         ([], {}, "no clips"),
         ([clip(), clip(coordinates=2)], {}, "4 joints x 2, others 4 x 3"),
         ([clip()], {"frames": 0}, "at least 1"),
-        ([clip()], {"labels": [1, 2]}, "2 labels for 1 clips"),
+        ([clip()], {"labels": [1, 2]}, "2 labels for 1 clip"),
     ],
 )
 def test_clips_that_make_no_batch_are_told(clips, options, message):

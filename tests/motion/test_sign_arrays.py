@@ -92,7 +92,7 @@ def test_bad_openhands(tmp_path: Path, content: object, message: str):
         ([2], "no keypoints in it"),
         ({"keypoints": [[1]]}, "keypoints are list"),
         ({"keypoints": np.ones((2, 17, 3))}, "float64 (2, 17, 3); expected numbers (frames, 133, 3)"),
-        ({"keypoints": np.ones((2, 133, 3)), "img_list": ["a"]}, "img_list names 1 frames, keypoints have 2"),
+        ({"keypoints": np.ones((2, 133, 3)), "img_list": ["a"]}, "img_list names 1 frame, keypoints have 2"),
         ({"keypoints": np.ones((2, 133, 3)), "img_list": ["a", "b"], "image_size": (0, 3)}, "image_size is not two whole numbers"),
         ({"keypoints": np.ones((2, 133, 3)), "image_size": "ab"}, "image_size is not two whole numbers"),
         ({"keypoints": np.ones((2, 65, 133, 3))}, "65 people; expected 1 to 64"),

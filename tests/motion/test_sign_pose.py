@@ -168,10 +168,10 @@ def bad(components: list[tuple[str, str, list[str]]], points: int, coordinates: 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "0 bytes are no .pose file"),
+        (b"", "0 bytes, no .pose file"),
         (GOOD[:30], "damaged header"),
-        (GOOD[:-4], "promises 3 frames of 1 people, 288 bytes, and 284 follow"),
-        (GOOD + b"\0" * 96, "promises 3 frames of 1 people, 288 bytes, and 384 follow"),
+        (GOOD[:-4], "promises 3 frames of 1 person, 288 bytes, and 284 follow"),
+        (GOOD + b"\0" * 96, "promises 3 frames of 1 person, 288 bytes, and 384 follow"),
         (GOOD[: len(OLD) + 2], "cut off after the header"),
         (struct.pack("<f", 0.3) + GOOD[4:], "version 0.0, 0.1 or 0.2"),
         (struct.pack("<f", float("nan")) + GOOD[4:], "version 0.0, 0.1 or 0.2"),

@@ -113,7 +113,7 @@ def test_descriptions_that_are_fine():
         Skeleton.from_json({"parents": [None]})
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_a_description_in_any_unicode(tmp_path: Path, encoding: str):
     (tmp_path / "skeleton.json").write_text('{"joints": ["José"]}', encoding=encoding)
     assert Skeleton.load(tmp_path / "skeleton.json").joints == ("José",)
@@ -122,9 +122,9 @@ def test_a_description_in_any_unicode(tmp_path: Path, encoding: str):
 def test_a_file_that_is_no_description(tmp_path: Path):
     file = tmp_path / "skeleton.json"
     for content, message in (
-        ("", "not readable JSON"),
-        ("[" * 100_000, "not readable JSON"),
-        (" " * (2**20 + 1), "is it the right file"),
+        ("", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        (" " * (2**20 + 1), "at most"),
     ):
         file.write_text(content)
         with pytest.raises(FormatError, match=message):

@@ -21,6 +21,7 @@ from typing import Any
 from .. import __version__
 from ..errors import UserError
 from ..files import read_json, write_json
+from ..words import plural
 
 MADE = "made.json"
 MAX_BYTES = 2**20
@@ -128,7 +129,7 @@ def device_name(device: str) -> str:
 
     if device.startswith("cuda"):
         return f"{device} ({torch.cuda.get_device_name(torch.device(device))})"
-    return f"{device} ({_processor()}, {torch.get_num_threads()} threads)" if device == "cpu" else device
+    return f"{device} ({_processor()}, {plural(torch.get_num_threads(), 'thread')})" if device == "cpu" else device
 
 
 def _processor() -> str:
