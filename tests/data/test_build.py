@@ -222,7 +222,7 @@ def test_clips_of_one_file_stay_together_and_one_at_a_time(windows, tmp_path, mo
     assert summary.skipped == (("short.npy[0:9]", "5 frames; line 43 of the table asks for 0 to 9"),)
     lines = summary.lines()
     assert "41 clips from 42 rows" in lines[0]
-    assert "1 bad row skipped:" in lines
+    assert "41 clips, 1 skipped:" in lines
     assert [e.frames for e in Store.open(tmp_path / "one").entries] == [5] + [700] * 40
 
 
@@ -260,7 +260,7 @@ def test_one_and_several_in_the_summary(tmp_path):
     (raw / "clip001.json").write_text(json.dumps({"bad": "torn"}))
     lines = make(raw, tmp_path / "s").lines()
     assert "1 clip from 2 files" in lines[0]
-    assert lines[1:] == ["1 bad file skipped:", "  clip001: torn"]
+    assert lines[1:] == ["1 clip, 1 skipped:", "  clip001: torn"]
     (raw / "clip000.json").unlink()
     with pytest.raises(UserError, match="its one file could not be read: clip001: torn"):
         make(raw, tmp_path / "t")

@@ -103,7 +103,7 @@ def test_a_clips_frames_do_not_depend_on_the_padding(take, training):
 
 
 def test_a_window_of_nothing_is_told():
-    with pytest.raises(UserError, match="expected frames of 1 or more"):
+    with pytest.raises(UserError, match="frames 0: expected 1 or more"):
         Window(0)
 
 

@@ -364,6 +364,8 @@ def commands(at: Path):
 FILES = (
     *DOORS,
     "run/retrieval/*.safetensors",
+    "run/made.json",
+    "run/e/protocols/*.json",
     "run/e/protocols/*/config.json",
     "run/e/protocols/*/checkpoints/*/state.json",
     "run/e/protocols/*/checkpoints/*/model.safetensors",

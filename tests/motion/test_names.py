@@ -116,7 +116,7 @@ def test_lists_of_signs(tmp_path: Path, disk: str, table: str):
 
 
 def test_names_of_signs_and_image_sizes(tmp_path: Path):
-    np.save(tmp_path / "1.npy", np.full((3, 133, 3), 50.0))
+    np.save(tmp_path / "1.npy", np.full((3, 133, 3), 0.5))
     (tmp_path / "nslt_100.json").write_text(json.dumps({"1": {"subset": "train", "action": [0, 0, 1]}}))
     (tmp_path / "WLASL_v0.3.json").write_text(json.dumps([{"gloss": NFD}, *({"gloss": str(i)} for i in range(99))]))
     (tmp_path / "sizes.json").write_text('{"1": [640, 480]}')

@@ -84,7 +84,7 @@ ROW = " ".join(["0.5"] * 150) + "\n"
         ("1,-3,2\n", ROW, "is not class,start,end"),
         ("\n", ROW, "no instance with anybody"),
         ("1,5,9\n", ROW, "nobody is in any of frames 5 to 9; the video has 1"),
-        ("1,0,1\n" * 9, ROW, "more than 8 times the frames"),
+        ("1,0,1\n" * 17, ROW, "expected clips that hardly overlap"),
     ],
 )
 def test_damage_is_named(tmp_path, labels, skeleton, message):

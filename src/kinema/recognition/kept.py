@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired
 
 import numpy as np
 
@@ -20,12 +20,15 @@ import kinema
 
 from ..errors import UserError
 from ..files import read_json, write_json
+from ..schema import Table
 from ..training.precision import for_inference
 from .names import FUSED, MEASURES
-from .protocols import Score, Task, digest, percent
+from .protocols import SHARES, Score, Task, digest, percent
 from .recipes import to_json
 from .run import Trained
 
+_KEPT = Table(key=str, predictions=list[int], seconds=Annotated[float, 0, 1e12], details=dict[str, Any])
+_DETAILS = Table(**dict.fromkeys(SHARES, NotRequired[Annotated[float, 0, 100]]))
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn")
 
 
@@ -70,7 +73,9 @@ class KeptScores:
             fused: the run that `run` is fused with, where the protocol does that.
         """
         try:
-            found = read_json(self._folder / f"{self.name(protocol, run)}.json")
+            path = self._folder / f"{self.name(protocol, run)}.json"
+            found = _KEPT.check(read_json(path), path)
+            details = _DETAILS.check(found["details"], path)
             truth = self._task.labels[self._task.split.test]
             predictions = np.array(found["predictions"])
             if (
@@ -78,11 +83,11 @@ class KeptScores:
                 or predictions.dtype != np.int64
                 or predictions.shape != truth.shape
                 or not ((predictions >= 0) & (predictions < len(self._task.classes))).all()
+                or [name for name in SHARES if name in details] not in ([], ["per_class"], list(SHARES))
             ):
                 return None
-            seconds, details = float(found["seconds"]), dict(found["details"])
-            return Score(protocol, percent(predictions, truth), predictions, truth, seconds, details)
-        except (UserError, ValueError, KeyError, TypeError, OverflowError):
+            return Score(protocol, percent(predictions, truth), predictions, truth, float(found["seconds"]), details)
+        except UserError:
             return None
 
     def write(self, score: Score, run: Trained, fused: Trained | None = None) -> None:

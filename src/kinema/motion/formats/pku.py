@@ -43,8 +43,6 @@ CLASSES: tuple[str, ...] = tuple(name.strip() for name in _CLASSES.split(";"))
 MAX_SKELETON, MAX_SIDE = 128 * 2**20, 2**20
 """Largest skeleton file, and largest label or split file, bytes; real ones stay below 15 MB and 100 kB."""
 
-MAX_OVERLAP = 8
-"""Largest sum of the frames of all instances, in frames of the video: they hardly overlap."""
 _ROW = 150
 _NUMBER = b"0123456789+-.eE \t\r\n"
 
