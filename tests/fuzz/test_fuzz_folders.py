@@ -376,6 +376,8 @@ FILES = (
     "named/log.jsonl",
     "named/checkpoints/*/state.json",
 )
+READ_BY = {"run/e/": "evaluate", "run/made": "evaluate", "run/retrieval": "retrieve"}
+"""Places that one verb alone reads."""
 
 
 def told(capfd, words, what):
@@ -398,7 +400,10 @@ def test_whatever_a_file_holds_every_command_works_or_says_why(world, tmp_path, 
     for name in ("store", "run", "part", "named"):
         restored(world, name, tmp_path)
     number = 0
+    verb = next((verb for place, verb in READ_BY.items() if place in pattern), None)
     for words in commands(tmp_path)[top]:
+        if verb not in (None, words[0]):
+            continue
         restored(world, top, tmp_path)
         file = newest(tmp_path, pattern)
         tried = list(variants(file))
