@@ -205,7 +205,7 @@ def _jobs(
     module: formats.Format, label: str, source: Path, index: Path | None, skeleton: Skeleton | None, told: Progress
 ) -> Sequence[Job]:
     if module is formats.user:
-        return formats.user.jobs(source, index, skeleton, lambda row: told("line of the table", row, None))
+        return formats.user.jobs(source, index, skeleton, lambda row: told("line", row, None))
     if index is not None:
         raise UserError(f"--index belongs to the format user; {label} knows its own")
     return module.jobs(source)
