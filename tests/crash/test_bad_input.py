@@ -84,7 +84,8 @@ def pku(folder, variant):
 
 BROKEN = [*writers.BROKEN_BYTES, *writers.BROKEN_ARRAYS]
 CASES = [
-    *((f, v) for f in writers.WRITERS for v in BROKEN),
+    # of a recording with labels, what a bad frame is not in can be used
+    *((f, v) for f in writers.WRITERS for v in BROKEN if (f, v) != ("utkinect", "NaN")),
     *(("ntu", v) for v in [*BROKEN, "no body", "a million bodies"]),
     *(("pku", v) for v in [*BROKEN, "no body"]),
 ]

@@ -51,6 +51,15 @@ def test_two_dimensions_with_scores_and_splits(tmp_path, protocol):
     )
 
 
+def test_a_clip_that_looks_otherwise_is_in_the_units_of_its_file(tmp_path):
+    odd = annotation("odd", img_shape=(1080, 1920))
+    odd["keypoint"] = np.full_like(odd["keypoint"], 0.5)
+    many = {"annotations": [odd, *(annotation(f"c{i}", img_shape=(1080, 1920)) for i in range(12))], "split": {}}
+    assert {(clip.units, clip.image_size) for clip in read(tmp_path, many)} == {("pixels", (1920, 1080))}
+    few = {"annotations": many["annotations"][:3], "split": {}}
+    assert [clip.units for clip in read(tmp_path, few)] == ["normalised", "pixels", "pixels"]
+
+
 def test_shares_of_the_picture_are_not_pixels(tmp_path):
     given = annotation(img_shape=(1080, 1920))
     given["keypoint"] = np.full_like(given["keypoint"], 0.5)

@@ -25,6 +25,8 @@ from .ntu import parse_name
 from .unpickle import MAX_PICKLE, MAX_STEPS, load
 from .unpickle_values import Unreadable
 
+MOST = 0.9
+"""The share of a file's clips whose units are those of all."""
 NAME = re.compile(r"[^.].*\.(?:pkl|pickle)")
 """File names of this format."""
 MAX_SPLITS = 100
@@ -69,7 +71,7 @@ def read(job: Job) -> ClipList:
             found.append(clip)
         except _BadError as error:
             found.append(Skipped(name, str(error)))
-    return ClipList.some(_of_one_skeleton(found), origin)
+    return ClipList.some(_of_one_unit(_of_one_skeleton(found)), origin)
 
 
 class _BadError(Exception):
@@ -130,6 +132,25 @@ def _of_one_skeleton(found: list[Clip | Skipped]) -> list[Clip | Skipped]:
     ]
 
 
+def _of_one_unit(found: list[Clip | Skipped]) -> list[Clip | Skipped]:
+    """The same with a few clips in other units taken as the many are: one file was written in one way, and a single clip may look otherwise.
+
+    Where no units are those of nearly all, each clip keeps its own. Shares of an image have no size of it.
+    """
+    units = Counter(clip.units for clip in found if isinstance(clip, Clip))
+    known = None
+    if units:
+        (most, count), *_ = units.most_common()
+        known = most if count >= MOST * units.total() else None
+    result: list[Clip | Skipped] = []
+    for item in found:
+        if isinstance(item, Clip) and (known not in (None, item.units) or item.units == "normalised"):
+            new = known or item.units
+            item = item.with_(units=new, image_size=item.image_size if new == "pixels" else None)
+        result.append(item)
+    return result
+
+
 def _splits(split: Any, origin: str) -> dict[str, list[str]]:
     """For each ``frame_dir`` the names of its splits."""
     splits: dict[str, list[str]] = {}
@@ -181,7 +202,7 @@ def _clip(annotation: Any, shown: str, splits: dict[str, list[str]], words: bool
     if sample is None or fields["label"] != label:  # a subset with classes of its own
         fields["label_name"] = label_name
     fields |= {"label": label, "meta": {**fields["meta"], "name": name, "splits": splits.get(name, [])}}
-    if units == "pixels":
+    if skeleton is COCO17:
         fields["image_size"] = _size(known.get("img_shape", known.get("original_shape")))
     try:
         return Clip(positions, skeleton, confidence=confidence, units=units, source=f"{origin}#{name}", **fields)
