@@ -96,6 +96,7 @@ def test_both_are_told_and_mended(tmp_path, capsys):
     said = capsys.readouterr()
     assert "warning" not in said.err
     assert "converted from units mm, up z" in said.out
+    assert "\n\n" not in said.out
     store = Store.open(tmp_path / "s")
     np.testing.assert_allclose(store.clip(0).positions[:, 0], body(seed=0), atol=1e-4)
     assert store.read_as == {"units": "mm", "up": "z"}

@@ -151,6 +151,7 @@ def check_store(path: Path, strict: bool) -> None:
         say(f"converted from {', '.join(f'{name} {value}' for name, value in store.read_as.items())}")
     if store.dataset is None:
         say(*sizes(store))
-    say(*remarks)
+    for line in remarks:
+        say(line)
     for line in doubts(store):
         warn(line)
