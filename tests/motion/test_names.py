@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import unicodedata
 import zipfile
 from pathlib import Path
@@ -123,6 +124,15 @@ def test_names_of_signs_and_image_sizes(tmp_path: Path):
     found = FORMATS["wlasl100"].jobs(tmp_path)
     assert found.classes[0] == NFC
     assert FORMATS["wlasl100"].read(found[0])[0].label_name == NFC
+
+
+def test_splits_of_a_pickle_list_clips_in_either_form(tmp_path: Path):
+    points = np.random.default_rng(0).uniform(50, 400, (1, 5, 17, 2))
+    annotations = [{"frame_dir": name, "label": 0, "keypoint": points.copy()} for name in (NFC, f"{NFD}2")]
+    split = {"x_train": [NFD], "x_test": [f"{NFC}2"]}
+    (tmp_path / "data.pkl").write_bytes(pickle.dumps({"annotations": annotations, "split": split}))
+    clips = read_file(tmp_path / "data.pkl")
+    assert [clip.meta["splits"] for clip in clips] == [["x_train"], ["x_test"]]
 
 
 def test_the_case_of_a_stranger():

@@ -16,6 +16,7 @@ import numpy as np
 
 from ...errors import FormatError, UserError
 from ..clip import MAX_LABEL, Clip
+from ..names import one_form
 from ..skeleton import Skeleton
 from ..skeletons import COCO17, NTU25
 from .image_units import image_units
@@ -164,7 +165,7 @@ def _splits(split: Any, origin: str) -> dict[str, list[str]]:
         room -= len(listed)
         if room < 0:  # one long list may stand under many names
             raise FormatError(origin, f"the lists of its splits have more than {2 * MAX_STEPS} names in all")
-        for sample in dict.fromkeys(v for v in listed if isinstance(v, str)):
+        for sample in dict.fromkeys(one_form(v) for v in listed if isinstance(v, str)):
             splits.setdefault(sample, []).append(name)
     return splits
 
@@ -186,6 +187,7 @@ def _clip(annotation: Any, shown: str, splits: dict[str, list[str]], words: bool
         name = shown  # nothing refers to it
     if not (isinstance(name, str) and name.isprintable()):
         raise _BadError(f"frame_dir is {'missing' if name is None else 'not a name'}, so no split can list it")
+    name = one_form(name)
     keypoint, skeleton, units = _keypoint(known.get("keypoint"), "keypoint" in known)
     frames = keypoint.shape[1]
     total = _single(known.get("total_frames"))
