@@ -147,6 +147,12 @@ def test_an_unknown_split_names_the_close_ones(tmp_path):
         split(s, "xsbu")
 
 
+def test_too_few_clips_to_draw_a_split_are_told(tmp_path):
+    s = Store.write(tmp_path / "s", [(str(i), clip(i, label=i % 4)) for i in range(8)], name="mine", classes=tuple("abcd"))
+    with pytest.raises(UserError, match="cannot be drawn: the largest class has 2 clips"):
+        split(s, "random")
+
+
 def test_incomplete_data_is_told(tmp_path):
     s = Store.write(
         tmp_path / "s",

@@ -83,6 +83,12 @@ def split(store: Store, name: str) -> Split:
     train, held, test = (
         np.array([i for i, s in enumerate(sides) if s == side], np.int64) for side in ("train", "validation", "test")
     )
+    if name == RANDOM and len(train) and not len(test):
+        largest = int(np.bincount(store.labels[store.labels >= 0], minlength=1).max())
+        raise UserError(
+            f"{store.folder}: split {name!r} cannot be drawn: the largest class has {plural(largest, 'clip')}, too few to put one aside for "
+            "testing; add clips, or say train or test in a column split of the table"
+        )
     if not len(train) or not len(test):
         raise UserError(
             f"{store.folder}: split {name!r} has {len(train)} training and {len(test)} test clips; is the data complete?"
