@@ -203,7 +203,7 @@ def finetune(
     weights: Literal["average", "last"] = "average",
     accelerator: Device = "auto",
 ) -> None:
-    """Train a classifier on a pre-trained encoder and keep it, for `kinema recognize`. Said again, it goes on where it stopped.
+    """Train a classifier on a pre-trained encoder and keep it, for `kinema recognize`. Run again, it goes on where it stopped.
 
     Args:
         run: the run folder of the encoder.

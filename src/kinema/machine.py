@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,9 +17,9 @@ def cores() -> int:
 
 
 def memory() -> int:
-    """Bytes of memory that this process may use at most: the machine's, or what its container is given."""
-    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    """Bytes of memory that this process may use at most: the machine's, or what its container is given; where neither is known, without end."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")] if hasattr(os, "sysconf") else []
     for path in LIMITS:
         with suppress(OSError, ValueError):  # no container, or one without a limit ("max")
             found.append(int(path.read_text(encoding="ascii")))
-    return min(found)
+    return min(found, default=sys.maxsize)

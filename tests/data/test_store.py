@@ -1,6 +1,7 @@
 import contextlib
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -247,3 +248,10 @@ def test_many_clips_open_with_little_memory(tmp_path):
         assert resident() - before < 3_000_000
         assert len(again) == len(store)
     assert store.skeleton == SKELETON
+
+
+def test_a_store_is_opened_from_within(tmp_path, monkeypatch, good):
+    Store.write(tmp_path / "s", [("a", clip(0))], name="s", classes=("x",))
+    monkeypatch.chdir(tmp_path / "s")
+    assert len(Store.open(Path("."))) == 1
+    assert "whole; 1 clip" in good("data", "check", ".")

@@ -67,6 +67,8 @@ def test_2d():
     assert Conventions(up="y").applied(flat).positions[0, 0, 0].tolist() == [3, -4]
     assert Conventions(up="x").applied(flat).positions[0, 0, 0].tolist() == [4, -3]
     assert Conventions(up="-y").applied(flat).positions[0, 0, 0].tolist() == [3, 4]
+    sizes = [Conventions(up=up).applied(flat).image_size for up in ("-y", "y", "x")]
+    assert sizes == [(9, 9), None, None], "a turned clip does not lie in the picture any more"
     assert (Conventions("none").applied(flat).units, Conventions("none").applied(flat).image_size) == ("normalised", None)
     for wrong in (Conventions(up="z"), Conventions(left_handed=True)):
         with pytest.raises(UserError, match="2-D positions"):

@@ -15,6 +15,7 @@ from kinema.data.build import build
 from kinema.data.splits import split
 from kinema.data.store import Store
 from kinema.errors import FormatError
+from kinema.motion.conventions import Conventions
 from kinema.motion.formats import pyskl, unpickle
 
 
@@ -58,6 +59,15 @@ def test_a_clip_that_looks_otherwise_is_in_the_units_of_its_file(tmp_path):
     assert {(clip.units, clip.image_size) for clip in read(tmp_path, many)} == {("pixels", (1920, 1080))}
     few = {"annotations": many["annotations"][:3], "split": {}}
     assert [clip.units for clip in read(tmp_path, few)] == ["normalised", "pixels", "pixels"]
+
+
+def test_units_that_are_said_are_not_guessed(tmp_path):
+    given = annotation(img_shape=(1080, 1920))
+    given["keypoint"] = np.full_like(given["keypoint"], 0.5)
+    (tmp_path / "set.pkl").write_bytes(pickle.dumps({"annotations": [given], "split": {}}))
+    build(tmp_path / "set.pkl", tmp_path / "s", workers=1, conventions=Conventions(units="px"))
+    clip = Store.open(tmp_path / "s").clip(0)
+    assert (clip.units, clip.image_size) == ("pixels", (1920, 1080))
 
 
 def test_shares_of_the_picture_are_not_pixels(tmp_path):

@@ -361,3 +361,21 @@ def test_a_member_that_is_twice_in_a_zip_is_told(tmp_path: Path):
             archive.writestr("a.txt", "2")
     with pytest.raises(UserError, match=r"'a.txt' is there twice"):
         members(tmp_path / "x.zip")
+
+
+def test_what_is_beside_a_table_is_looked_into_for_advice_alone(folder, monkeypatch):
+    (folder / "clips.csv").write_text("file,label\na.npy,x\n")
+    (folder / "notes.txt").write_text("locked")
+
+    head = Member.head
+
+    def refuse(member, count):
+        if member.file == "notes.txt":
+            raise FormatError(member.origin, "cannot be read")
+        return head(member, count)
+
+    monkeypatch.setattr(Member, "head", refuse)
+    assert len(user.jobs(folder, skeleton=STICK)) == 1
+    (folder / "clips.csv").unlink()
+    with pytest.raises(UserError, match="list your clips there"):
+        user.jobs(folder, skeleton=STICK)

@@ -11,7 +11,7 @@ import pytest
 
 from kinema import machine
 from kinema.errors import UserError
-from kinema.motion.skeletons import NTU25
+from kinema.motion.skeletons import NTU25, SIGN49
 from kinema.nn.hyper_connections import HyperConnections
 from kinema.recognition import limits, recipes, run
 from kinema.recognition.cmd import CMDConfig
@@ -262,3 +262,13 @@ def test_a_new_number_without_a_range_is_noticed():
 
     with pytest.raises(LookupError, match=r"New\.unheard_of has no range"):
         limits.check(New())
+
+
+@pytest.mark.parametrize("method", ["cmd", "i2md", "masa"])
+def test_a_classifier_needs_no_room_for_queues(method):
+    skeleton = SIGN49 if method == "masa" else NTU25
+    short, long = (changed(recipe(method, "small", skeleton), {}, [f"model.queue={n}"]).model for n in (256, 2**20))
+    assert limits.numbers(long) > 10 * limits.numbers(short)
+    assert limits.numbers(long, queues=False) == limits.numbers(short, queues=False)
+    kept = sum(t.numel() for t in build_method(recipe(method, "small", skeleton)).alone().state_dict().values())
+    limits.check_held(limits.numbers(long, queues=False) // 8, 4 * kept, "run")

@@ -144,10 +144,10 @@ def build(
     work = place.with_name(f".{place.name}.building")
     with work_folder(work, _fingerprint(label, known, jobs, read)):
         remove_replaced(place)
-        missing = [i for i in range(len(parts)) if _finished(work, i) is None]
+        missing = [i for i in range(len(parts)) if not _finished(work, i)]
         resumed = len(jobs) - sum(len(parts[i]) for i in missing)
         _read_all(parts, missing, work, read, workers or cores(), strict, lambda done: told(noun, done, len(jobs)), resumed)
-        skipped = [bad for i in range(len(parts)) for bad in _finished(work, i) or []]
+        skipped = [bad for i in range(len(parts)) for bad in _bad(work, i)]
         if skipped and strict:
             raise FormatError(*skipped[0])
         if skipped and not any(_part(work, i).exists() for i in range(len(parts))):
@@ -257,18 +257,24 @@ def _kinds(work: Path, parts: int) -> Kinds:
     return kinds
 
 
-def _finished(work: Path, i: int) -> list[tuple[str, str]] | None:
-    """The bad files of a chunk that has been read, with reasons; None of one that is still to be read, or is damaged."""
+def _bad(work: Path, i: int) -> list[tuple[str, str]]:
+    """The bad files of a chunk, with reasons. Raises FormatError where there is no list of them, or a damaged one."""
+    listed = read_json(_bad_list(work, i))
+    if not fits(listed, list[tuple[str, str]]):
+        raise FormatError(_bad_list(work, i), "not the bad files of a part; remove it and build again")
+    return [(name, reason) for name, reason in listed]
+
+
+def _finished(work: Path, i: int) -> bool:
+    """Whether a chunk has been read, and nothing of it is damaged."""
     try:
-        listed = read_json(_bad_list(work, i))
-        if not fits(listed, list[tuple[str, str]]):
-            return None
+        _bad(work, i)
         if _part(work, i).exists():
             Store.open(_part(work, i), resolved=False)
         Kinds.read(_kind_list(work, i))
     except UserError:
-        return None
-    return [(name, reason) for name, reason in listed]
+        return False
+    return True
 
 
 def _read_all(

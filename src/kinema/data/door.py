@@ -17,7 +17,15 @@ from .datasets import Dataset
 Reader = Callable[[Job], list[Clip]]
 SILENT = ("user", "npz", "pyskl")
 """Formats whose numbers are what whoever wrote them meant: units and axes can be told."""
-POSES = ("pose", "openhands", "wholebody", *(f for f in formats.FORMATS if f.startswith(("wlasl", "msasl"))), "nmfs-csl", "slr500")
+POSES = (
+    "pose",
+    "fingerspelling",
+    "openhands",
+    "wholebody",
+    *(f for f in formats.FORMATS if f.startswith(("wlasl", "msasl"))),
+    "nmfs-csl",
+    "slr500",
+)
 """Formats of poses of the image, which do not say whether they are in pixels: that can be told."""
 
 
@@ -57,7 +65,9 @@ def door(
         raise UserError(f"--skeleton {skeleton.name}: data set {known.name} has the skeleton {known.skeleton}; leave it out")
     to = None if module is formats.user else skeleton  # there it names the joints of the arrays
     if not said or label in SILENT or label not in formats.FORMATS:
-        return Door(module.read, said, to), list(jobs)
+        # a reader that would guess the units, and drop what does not go with them, is told them
+        units = PLAIN.get(said.units or "")
+        return Door(module.read, said, to), list(jobs) if units is None else [replace(job, units=units) for job in jobs]
     options = "--units and --up belong to data whose files do not say it"
     if label not in POSES:
         raise UserError(f"{options}; {known.title if known else f'format {label}'} knows its own, and is converted as it is read")

@@ -59,8 +59,10 @@ def hidden(folder: Path) -> Path:
 
 def put_back(folder: Path) -> None:
     """Gives a store its name again, and says so, if its replacement was stopped between two steps."""
+    if folder.exists() or folder.is_symlink() or not folder.name:
+        return
     aside = hidden(folder)
-    if folder.exists() or folder.is_symlink() or not aside.is_dir():
+    if not aside.is_dir():
         return
     try:
         os.rename(aside, folder)

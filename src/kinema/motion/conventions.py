@@ -61,7 +61,7 @@ class Conventions:
     def applied(self, clip: Clip) -> Clip:
         """The clip `(T, M, J, C)` in Kinema's conventions. Absent joints stay zero.
 
-        A turned or mirrored clip loses `rotations` and `offsets`, which are of the old axes.
+        A turned or mirrored clip loses `rotations`, `offsets` and `image_size`, which are of the old axes.
 
         Raises:
             UserError: `up` along z, or `left_handed`, for a clip of 2 coordinates.
@@ -80,7 +80,7 @@ class Conventions:
         matrix = self._matrix(clip)
         if matrix is not None:
             positions = np.ascontiguousarray(positions @ matrix.T)
-            changes |= {"rotations": None, "offsets": None}
+            changes |= {"rotations": None, "offsets": None, "image_size": None}
         return clip.with_(positions=positions, **changes)
 
     def _matrix(self, clip: Clip) -> np.ndarray | None:
@@ -93,4 +93,5 @@ class Conventions:
             said = "left-handed axes" if self.left_handed else f"up {self.up}"
             raise UserError(f"{clip.source or 'clip'}: {said} for 2-D positions; they have up {', '.join(turns)} alone")
         matrix = np.array(turns[self.up or "y"], np.float32)
-        return np.diag(np.array([-1, 1, 1], np.float32)) @ matrix if self.left_handed else matrix
+        matrix = np.diag(np.array([-1, 1, 1], np.float32)) @ matrix if self.left_handed else matrix
+        return None if np.array_equal(matrix, np.eye(len(matrix))) else matrix

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .. import __version__
 from ..data.batches import ResidentClips
-from ..errors import CheckpointError, FormatError, Interrupted, UserError
+from ..errors import FormatError, Interrupted, UserError
 from ..motion.clip import Clip
 from ..motion.convert import convert
 from ..motion.prepare import Preparation
@@ -22,7 +22,7 @@ from ..motion.skeleton import Skeleton
 from ..motion.skeletons import root_joint
 from ..schema import Table
 from ..text import one_line
-from ..training.checkpoint import held, load_model, read_weights
+from ..training.checkpoint import held, load_model
 from ..training.fit import fit
 from ..training.stage import Stage
 from . import limits
@@ -321,16 +321,9 @@ def open_recogniser(folder: Path, device: str = "cpu") -> Recogniser:
         raise FormatError(error.origin, f"damaged: {error.problem}; train it again") from error
     except UserError as error:  # out of range
         raise FormatError(path, f"damaged: {error}; train it again") from error
-    # of an encoder of several networks one is kept
-    limits.check_held(limits.numbers(recipe.model) // 8 + head.numbers, held(folder), folder)
-    encoder = build_method(recipe).alone()
-    with torch.device("meta"):  # takes no memory, however large the file says that it is
-        shapes = {f"head.{name}": tensor.shape for name, tensor in head.build().state_dict().items()}
-    weights = read_weights(folder)
-    wrong = [name for name, shape in shapes.items() if name not in weights or weights[name].shape != shape]
-    if wrong:
-        raise CheckpointError(f"{path}: its head is not that of the weights beside it ({wrong[0]}); train it again")
-    model = Classifier(encoder, head.build())
+    # of an encoder of several networks one is kept, and no queue
+    limits.check_held(limits.numbers(recipe.model, queues=False) // 8 + head.numbers, held(folder), folder)
+    model = Classifier(build_method(recipe).alone(), head.build())
     load_model(folder, model)
     known = None if units is None else tuple(dict.fromkeys(units))
     return Recogniser(folder, recipe, skeleton, known, tuple(classes), float(config["usual"]), model.to(device).eval())

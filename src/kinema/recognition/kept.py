@@ -116,7 +116,9 @@ class KeptScores:
         facts: dict[str, Any] = {
             **self._common,
             "protocol": protocol,
-            "precision": [for_inference(r.recipe.precision, self._common["device"]) for r in runs],
+            "precision": [
+                for_inference((r.recipe if frozen else r.recipe.supervision).precision, self._common["device"]) for r in runs
+            ],
             "epochs": None if frozen else self._epochs,
             "runs": [[to_json(r.recipe), r.seed, self._weights[r.folder] if trained else None] for r in runs],
         }

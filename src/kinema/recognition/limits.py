@@ -134,8 +134,8 @@ def _shown(value: float) -> str:
     return text if len(text) <= 30 else f"{text[:30]}..."
 
 
-def numbers(model: Any) -> int:
-    """About how many parameters and numbers in queues a method has, a little more or less."""
+def numbers(model: Any, *, queues: bool = True) -> int:
+    """About how many parameters and (unless not `queues`) numbers in queues a method has, a little more or less."""
     if isinstance(model, MAMPConfig):
         e, width, depth = model.encoder, model.decoder_width, model.decoder_depth
         cross = 4 * width**2 if model.decoder == "cross" else 0
@@ -149,7 +149,9 @@ def numbers(model: Any) -> int:
         blocks = _block(net.width, net.mlp) + _joins(net.residual, net.width)
         heads = graph.width**2 + graph.width * model.dim
         encoder = graphs + net.depth * blocks + heads
-        return round(2 * encoder + model.decoder_depth * blocks + 2 * graph.width * model.head_hidden + model.dim * model.queue)
+        return round(
+            2 * encoder + model.decoder_depth * blocks + 2 * graph.width * model.head_hidden + queues * model.dim * model.queue
+        )
     assert isinstance(model, CMDConfig)
     heads = 2 if isinstance(model, I2MDConfig) else 1
     network, width = model.network, model.network.width
@@ -159,7 +161,8 @@ def numbers(model: Any) -> int:
     else:
         encoder = _transformer(network)
     return round(
-        6 * (encoder + heads * (width * (width if model.mlp else 0) + width * model.dim)) + 3 * heads * model.dim * model.queue
+        6 * (encoder + heads * (width * (width if model.mlp else 0) + width * model.dim))
+        + queues * 3 * heads * model.dim * model.queue
     )
 
 

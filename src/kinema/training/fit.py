@@ -236,6 +236,8 @@ class _Run:
             if stopped:
                 break
         finished = self.step == done and not stopped
+        if self.interrupt is not None:  # a signal may have come while the last checkpoint was written
+            (self.signal,) = self.processes.highest(self.interrupt.number)
         return Result(
             self.folder, self.saved, self.step, finished, self.signal, self.processes.first, self.skipped, self.loss, self.precision
         )

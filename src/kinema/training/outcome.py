@@ -77,7 +77,7 @@ class Result:
 
     Attributes:
         folder: of the run. checkpoint: the newest one. step: optimiser steps done over all stages.
-        finished: every stage is complete. signal: number of the one that stopped it in any of its processes, or 0.
+        finished: every stage is complete. signal: number of the one that any of its processes was sent, also with the last step, or 0.
         first: this is the process that speaks for all of them.
         skipped: steps skipped because the loss or its gradient was not finite.
         loss: the last mean loss that was logged by this call. precision: what was computed in.
@@ -95,5 +95,5 @@ class Result:
 
     @property
     def interrupted(self) -> bool:
-        """Whether a signal stopped it."""
+        """Whether it was sent a signal."""
         return self.signal > 0

@@ -170,7 +170,7 @@ def train(
             tensorboard=tensorboard,
         )
         # of several processes the first one tells how it ended: the launcher kills it if another one ends with a code before it
-        if result.interrupted and result.first:
+        if result.interrupted and result.first and not result.finished:
             raise Interrupted(result.signal)
     if not result.first:
         return
@@ -181,6 +181,8 @@ def train(
         )
     else:
         say(f"{out}: stopped after {plural(result.step, 'step')}; the same command with --resume goes on")
+    if result.interrupted:  # it came with the last step: what would have followed this command does not
+        raise Interrupted(result.signal)
 
 
 def kept(folder: Path, again: str) -> str:

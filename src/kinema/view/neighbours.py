@@ -57,8 +57,14 @@ def kind_of(query: str, label: str) -> Kind:
 
 def most() -> int:
     """How many cells a contact sheet can hold without being larger than `MAX_SIDE` in width or height."""
+    across, tallest = _room()
+    return across * tallest
+
+
+def _room() -> tuple[int, int]:
+    """How many cells fit side by side, and one above another."""
     width, height = _cell()
-    return ((MAX_SIDE - GAP) // (width + GAP)) * ((MAX_SIDE - GAP) // (height + GAP))
+    return (MAX_SIDE - GAP) // (width + GAP), (MAX_SIDE - GAP) // (height + GAP)
 
 
 def _cell() -> tuple[int, int]:
@@ -75,8 +81,7 @@ def sheet(cells: Sequence[Neighbour]) -> Image.Image:
     if not 1 <= len(cells) <= most():
         raise UserError(f"a contact sheet of {len(cells)} motions: expected 1 to {most()}")
     width, height = _cell()
-    across = (MAX_SIDE - GAP) // (width + GAP)
-    tallest = (MAX_SIDE - GAP) // (height + GAP)
+    across, tallest = _room()
     # in the shape of a page, and never a side that is too long
     columns = min(across, max(-(-len(cells) // tallest), min(len(cells), max(2, round((0.9 * len(cells)) ** 0.5)))))
     rows = -(-len(cells) // columns)

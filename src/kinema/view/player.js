@@ -33,8 +33,8 @@
     const slider = box.querySelector("input");
     const speed = box.querySelector("select");
     const clock = box.querySelector(".clock");
-    const still = 0.16; // from a little above
-    let turned = 0, pitch = still; // radians that the reader has turned all views
+    const above = 0.16; // radians from which people are seen, where they are not flat
+    let turned = 0, tilted = 0; // radians that the reader has turned all views
     let share = 0, playing = false, before = null, stopped = false, colours = {}; // share of the motions that is over
 
     // the middle of some spots
@@ -52,17 +52,19 @@
       };
     }
 
-    // right, up and towards the viewer of a world point
-    function turn(motion, x, y, z) {
-      const yaw = motion.yaw + turned, pitched = motion.flat && pitch === still ? 0 : pitch;
-      const c = Math.cos(yaw), s = Math.sin(yaw), cp = Math.cos(pitched), sp = Math.sin(pitched);
-      const right = c * x + s * z, near = -s * x + c * z;
-      return [right, cp * y - sp * near, sp * y + cp * near];
+    // from a world point to right, up and towards the viewer
+    function turning(motion) {
+      const yaw = motion.yaw + turned, pitch = Math.max(-1.5, Math.min(1.5, (motion.flat ? 0 : above) + tilted));
+      const c = Math.cos(yaw), s = Math.sin(yaw), cp = Math.cos(pitch), sp = Math.sin(pitch);
+      return (x, y, z) => {
+        const right = c * x + s * z, near = -s * x + c * z;
+        return [right, cp * y - sp * near, sp * y + cp * near];
+      };
     }
 
-    function drawFloor(motion, pen, put2, cx, cz) {
+    function drawFloor(motion, pen, turn, put2, cx, cz) {
       const step = motion.grid, reach = motion.radius * 1.1;
-      const put = (x, z) => put2(turn(motion, x - cx, motion.ground - motion.middle, z - cz));
+      const put = (x, z) => put2(turn(x - cx, motion.ground - motion.middle, z - cz));
       pen.strokeStyle = colours.floor;
       pen.lineWidth = 1;
       pen.beginPath();
@@ -95,7 +97,8 @@
       const scale = 0.47 * Math.min(width, height) / motion.radius;
       const put = (p) => [width / 2 + p[0] * scale, height / 2 - p[1] * scale];
       const cx = motion.centre[2 * frame], cz = motion.centre[2 * frame + 1];
-      if (!motion.flat) drawFloor(motion, pen, put, cx, cz);
+      const turn = turning(motion);
+      if (!motion.flat) drawFloor(motion, pen, turn, put, cx, cz);
 
       const strokes = [];
       for (let m = 0; m < M; m++) {
@@ -105,7 +108,7 @@
           const i = ((frame * M + m) * J + j) * 3;
           const p = track.points;
           if (Number.isNaN(p[i])) { at.push(null); continue; }
-          const t = turn(motion, p[i] - cx, p[i + 1] - motion.middle, p[i + 2] - cz);
+          const t = turn(p[i] - cx, p[i + 1] - motion.middle, p[i + 2] - cz);
           const spot = { xy: put(t), near: t[2], hidden: track.mask[(frame * M + m) * J + j] > 0 };
           at.push(spot);
           if (!high || spot.xy[1] < high.xy[1]) high = spot;
@@ -198,12 +201,12 @@
       canvas.addEventListener("pointermove", (e) => {
         if (!grip) return;
         turned -= (e.clientX - grip[0]) * 0.01;
-        pitch = Math.max(-1.5, Math.min(1.5, pitch + (e.clientY - grip[1]) * 0.01));
+        tilted = Math.max(-1.7, Math.min(1.7, tilted + (e.clientY - grip[1]) * 0.01));
         grip = [e.clientX, e.clientY];
         draw();
       });
       for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => { grip = null; });
-      canvas.addEventListener("dblclick", () => { turned = 0; pitch = still; draw(); });
+      canvas.addEventListener("dblclick", () => { turned = tilted = 0; draw(); });
     }
     window.addEventListener("resize", draw);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { readColours(); draw(); });

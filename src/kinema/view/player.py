@@ -61,7 +61,7 @@ def grid(motions: Sequence[Moving]) -> str:
     """The markup of a player of several motions in step: each takes the same time from its beginning to its end.
 
     Raises:
-        UserError: none.
+        UserError: no motions.
     """
     if not motions:
         raise UserError("a grid of no motions: expected at least one")

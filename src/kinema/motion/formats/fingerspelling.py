@@ -91,6 +91,7 @@ def read(job: Job) -> list[Clip]:
         fps,
         f"{origin}, clip {i}",
         (width, height),
+        job.units,
         label=CLASSES.index(letter) if letter in CLASSES else None,
         label_name=letter,
         subject=language,

@@ -63,7 +63,7 @@ def read(job: Job) -> ClipList:
     for number, annotation in enumerate(annotations):
         name = _name(annotation, number)
         try:
-            clip = _clip(annotation, name, splits, words, origin)
+            clip = _clip(annotation, name, splits, words, origin, job.units)
             # every clip has arrays of its own, so a file that refers to one array a million times would fill the memory
             keypoint = id(annotation["keypoint"])
             if keypoint in seen:
@@ -72,7 +72,8 @@ def read(job: Job) -> ClipList:
             found.append(clip)
         except _BadError as error:
             found.append(Skipped(name, str(error)))
-    return ClipList.some(_of_one_unit(_of_one_skeleton(found)), origin)
+    found = _of_one_skeleton(found)
+    return ClipList.some(found if job.units else _of_one_unit(found), origin)
 
 
 class _BadError(Exception):
@@ -178,7 +179,7 @@ def _names(value: Any) -> list[Any] | None:
     return array.reshape(-1).tolist() if array is not None and array.dtype.kind == "U" else None
 
 
-def _clip(annotation: Any, shown: str, splits: dict[str, list[str]], words: bool, origin: str) -> Clip:
+def _clip(annotation: Any, shown: str, splits: dict[str, list[str]], words: bool, origin: str, said: str | None) -> Clip:
     if not isinstance(annotation, dict):
         raise _BadError(f"{_show(annotation)} instead of a dictionary with frame_dir, label and keypoint")
     known = cast("dict[str, Any]", annotation)
@@ -196,7 +197,9 @@ def _clip(annotation: Any, shown: str, splits: dict[str, list[str]], words: bool
     confidence = _score(known.get("keypoint_score"), keypoint.shape[:3])
     label, label_name = _label(known.get("label"), words)
     positions = _float32(keypoint.swapaxes(0, 1))
-    if units == "pixels" and np.isfinite(positions).all():
+    if units == "pixels" and said is not None:
+        units = said
+    elif units == "pixels" and np.isfinite(positions).all():
         units = image_units(positions, np.ones(positions.shape[:3], bool) if confidence is None else confidence > 0, skeleton)
     stem = PurePosixPath(name).name
     sample = parse_name(stem)

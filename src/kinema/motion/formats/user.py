@@ -92,7 +92,7 @@ def jobs(
     if index is None and source.is_file() and NAME.fullmatch(source.name):
         raise UserError(f"{source}: a table of clips; give the folder that holds it and its files, {source.absolute().parent}")
     if index is None:
-        table = _one(source, files, NAME, INDEX, no_table(files))
+        table = _one(source, files, NAME, INDEX, lambda: no_table(files))
     elif not index.is_file():
         raise UserError(f"{index}: no such file")
     else:
@@ -115,11 +115,11 @@ def jobs(
     return JobList(found, classes, (*remarks, *_alike(classes)))
 
 
-def _one(source: Path, files: Sequence[Member], pattern: re.Pattern[str], name: str, advice: str) -> Member:
+def _one(source: Path, files: Sequence[Member], pattern: re.Pattern[str], name: str, advice: Callable[[], str]) -> Member:
     """The file of a name: the one that lies highest in the source."""
     found = sorted((m for m in files if pattern.fullmatch(m.file)), key=lambda m: m.name.count("/"))
     if not found:
-        raise UserError(f"{source}: no {name}; {advice}")
+        raise UserError(f"{source}: no {name}; {advice()}")
     if len(found) > 1 and found[0].name.count("/") == found[1].name.count("/"):
         raise UserError(
             f"{source}: {found[0].name} and {found[1].name}; which is it? Remove one, or give the folder of one as the source"
@@ -133,7 +133,7 @@ def _skeleton_file(source: Path, files: Sequence[Member], base: str, index: Path
         return single(index.parent / SKELETON)
     near = [m for m in files if m.name == base + SKELETON] or files
     pattern = re.compile(re.escape(SKELETON), re.IGNORECASE)
-    return _one(source, near, pattern, SKELETON, "name a skeleton with --skeleton, or describe yours there")
+    return _one(source, near, pattern, SKELETON, lambda: "name a skeleton with --skeleton, or describe yours there")
 
 
 def no_table(files: Sequence[Member]) -> str:
@@ -142,10 +142,17 @@ def no_table(files: Sequence[Member]) -> str:
     if sheets:
         return f"{sheets[0]} is a spreadsheet: save it as CSV, called {INDEX}"
     tables = [m for m in files if m.file.lower().endswith((".csv", ".tsv", ".txt"))]
-    headed = next((m.name for m in tables[:20] if b"label" in m.head(200).partition(b"\n")[0].lower()), None)
+    headed = next((m.name for m in tables[:20] if b"label" in _first_line(m).lower()), None)
     if headed is not None:
         return f"if {headed} is your table, call it {INDEX}, or name it with --index"
     return "list your clips there: a header file,label and a row a clip"
+
+
+def _first_line(member: Member) -> bytes:
+    try:
+        return member.head(200).partition(b"\n")[0]
+    except FormatError:  # it is only looked into for advice
+        return b""
 
 
 def _base(source: Path, index: Path, files: Sequence[Member]) -> str:
