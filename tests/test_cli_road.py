@@ -123,7 +123,9 @@ def test_evaluate_embed_and_their_mistakes(good, bad, made, tmp_path):
     assert snapshot(tmp_path / "e") == before
 
     for source, count in ((made.store, 24), (made.raw, 24), (sorted(made.raw.iterdir())[0], 1)):
-        assert f"of {count} clip" in good("embed", made.run, source, "--out", tmp_path / "f.npz", "--accelerator", "cpu")
+        assert f"of {count} clip{'s' if count > 1 else ''};" in good(
+            "embed", made.run, source, "--out", tmp_path / "f.npz", "--accelerator", "cpu"
+        )
         with np.load(tmp_path / "f.npz", allow_pickle=False) as found:
             assert found["features"].shape == (count, 16 * 20)  # `small` puts the features of joints side by side
             assert found["labels"].min() >= 0

@@ -130,7 +130,7 @@ def test_unusual_files_simply_work(good, tmp_path, variant):
     run = ("--out", tmp_path / "run", "--data", tmp_path / "s", "--accelerator", "cpu", "--epochs", 1, "--batch-size", 2)
     for preset in ("small", "paper-ntu60"):
         options = [*TINY, "--out", tmp_path / preset]
-        assert "finished after 1 step" in good("train", "mamp", "--preset", preset, *run, *options)
+        assert "finished after 1 step;" in good("train", "mamp", "--preset", preset, *run, *options)
         good("embed", tmp_path / preset, raw, "--out", tmp_path / "f.npz", "--accelerator", "cpu")
     with np.load(tmp_path / "f.npz") as found:
         assert np.isfinite(found["features"]).all()

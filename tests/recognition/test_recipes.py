@@ -421,8 +421,9 @@ BAD_SIGNS = {
 
 @pytest.mark.parametrize("setting", BAD_SIGNS)
 def test_set_teaches_of_signs(setting):
-    with pytest.raises(UserError, match=BAD_SIGNS[setting]):
+    with pytest.raises(UserError, match=BAD_SIGNS[setting]) as caught:
         changed(recipe("masa", "small", NTU25), {}, [setting])
+    names_the_setting(caught.value, setting)
 
 
 def test_other_methods_take_no_augmentation_of_signs():

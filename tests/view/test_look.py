@@ -194,8 +194,18 @@ def test_without_ears_or_nose_the_head_is_left_out():
     clip = standing(COCO17, 1)
     confidence = np.ones((1, 1, 17), np.float32)
     confidence[..., :5] = 0
-    assert draw_frame(clip.with_(confidence=confidence), 0).size == (480, 480)
+    seen, hidden = (np.asarray(draw_frame(c, 0).convert("L")) for c in (clip, clip.with_(confidence=confidence)))
+    assert seen.shape == hidden.shape == (480, 480)
     assert look(clip.with_(confidence=confidence)).head > 0
+
+    def widest(pixels):
+        """How wide the highest part of the figure is."""
+        ink = pixels < 200
+        top = int(ink.any(1).argmax())
+        return int(np.ptp(np.flatnonzero(ink[top : top + 20].any(0))))
+
+    assert widest(seen) < 60, "a head is above all else"
+    assert widest(hidden) > 150, "nothing is above the shoulders and the hands beside them"
 
 
 def test_a_player_knows_the_body():

@@ -56,7 +56,8 @@ def doubts(store: Store) -> list[str]:
         if third is not None:
             return [*lines, third]
         if clips[0].units == "metres":
-            axis, size = _axis(found), _size(found, store.skeleton, _axis(found) == "-y")
+            axis = _axis(found)
+            size = _size(found, store.skeleton, axis == "-y")
             angles = _angles(found) if axis != "y" or size is not None else None
             if angles is not None:
                 return [*lines, angles]
@@ -172,7 +173,7 @@ def _axes(found: Sequence[Measures]) -> tuple[Counter[str], int]:
     for up in ups:
         axis = int(np.abs(up).argmax())
         if abs(up[axis]) >= 0.75:
-            count["-xyz"[0] * bool(up[axis] < 0) + "xyz"[axis]] += 1
+            count[("-" if up[axis] < 0 else "") + "xyz"[axis]] += 1
     return count, len(ups)
 
 

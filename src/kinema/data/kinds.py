@@ -36,11 +36,9 @@ class Kind:
 class Kinds:
     """How many clips of each kind there are, and one of them by name."""
 
-    def __init__(self, clips: Iterable[tuple[str, Kind]] = ()):
+    def __init__(self) -> None:
         self.count: dict[Kind, int] = {}
         self.example: dict[Kind, str] = {}
-        for name, kind in clips:
-            self.add(name, kind)
 
     def add(self, name: str, kind: Kind) -> None:
         """Counts a clip."""

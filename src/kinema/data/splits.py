@@ -65,16 +65,18 @@ def split(store: Store, name: str) -> Split:
     Raises:
         UserError: no such split, with the closest names; or no clip trains or none tests.
     """
-    if name not in splits(store):
-        raise unknown("split", name, splits(store))
+    known = splits(store)
+    if name not in known:
+        raise unknown("split", name, known)
+    carried = {} if store.dataset in DATASETS else _carried(store)
     if store.dataset in DATASETS:
         rule = DATASETS[store.dataset].splits[name]
         sides = [rule.side(e) for e in store.entries]
-    elif name == RANDOM and RANDOM not in _carried(store):
+    elif name == RANDOM and RANDOM not in carried:
         sides = ["train"] * len(store)
         for i in _stratified(np.arange(len(store)), store.labels, RANDOM_TEST, _rng("test", name)):
             sides[i] = "test"
-    elif (lists := _carried(store).get(name)) is not None:
+    elif (lists := carried.get(name)) is not None:
         sides = [lists.side(_listed(e)) for e in store.entries]
     else:
         sides = _column(store)

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import FormatError, UserError
 from ..files import TEMPORARY, atomic_folder, parse_json, read_json
-from ..motion.clip import FASTEST, MAX_FRAMES, MAX_PEOPLE, SLOWEST, Caption, Clip
+from ..motion.clip import FASTEST, MAX_FRAMES, MAX_LABEL, MAX_PEOPLE, SLOWEST, Caption, Clip
 from ..motion.names import one_form
 from ..motion.skeleton import Skeleton
 from ..schema import Table, shown
@@ -54,7 +54,7 @@ _CLIP = Table(
     frames=Annotated[int, 1, MAX_FRAMES],
     people=Annotated[int, 1, MAX_PEOPLE],
     fps=NotRequired[_FPS],
-    label=NotRequired[Annotated[int, 0, 2**31] | None],
+    label=NotRequired[Annotated[int, 0, MAX_LABEL] | None],
     label_name=NotRequired[str | None],
     subject=NotRequired[str | None],
     view=NotRequired[str | None],
@@ -138,7 +138,8 @@ class Store:
 
     def __repr__(self) -> str:
         """What it is, in one line."""
-        facts = f"{len(self)} clips, {len(self.classes)} classes, {self.skeleton.name}, {self.fps:g} fps, in {self.folder}"
+        sizes = f"{plural(len(self), 'clip')}, {plural(len(self.classes), 'class')}"
+        facts = f"{sizes}, {self.skeleton.name}, {self.fps:g} fps, in {self.folder}"
         return f"<Store {one_line(self.name)}: {one_line(facts)}>"
 
     @property
@@ -419,7 +420,7 @@ def _write_index(path: Path, index: dict[str, Any]) -> None:
 
 
 def is_store(folder: Path) -> bool:
-    """Whether there is a store (or half of one); what an interrupted replacement has left without its name gets it back first."""
+    """Whether there is a store (or half of one). One that an interrupted replacement has left without its name gets it back first."""
     put_back(folder)
     return (folder / INDEX).is_file()
 

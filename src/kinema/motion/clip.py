@@ -127,8 +127,8 @@ class Clip:
     def __repr__(self) -> str:
         """What it is, in one line."""
         t, m, j, c = self.positions.shape
-        people = "1 person" if m == 1 else f"{m} people"
-        facts = [f"{t} frames", people, f"{j} joints of {self.skeleton.name}", f"{c} coordinates", f"{self.fps:g} fps", self.units]
+        sizes = [plural(t, "frame"), plural(m, "person", "people"), f"{plural(j, 'joint')} of {self.skeleton.name}"]
+        facts = [*sizes, plural(c, "coordinate"), f"{self.fps:g} fps", self.units]
         if self.label is not None or self.label_name is not None:
             facts.append("label " + " ".join(str(v) for v in (self.label, self.label_name) if v is not None))
         facts += [f"subject {self.subject}"] if self.subject else []

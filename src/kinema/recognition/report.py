@@ -74,13 +74,13 @@ def wilson(percent: float, clips: int) -> tuple[float, float]:
 
 
 def chance(truth: np.ndarray) -> float | None:
-    """Per cent that one reaches who always names the commonest class of `truth` (N,); None where there is one class only."""
+    """Accuracy, per cent, of always predicting the most frequent class of `truth` (N,); None where there is one class only."""
     counts = np.bincount(truth)
     return None if (counts > 0).sum() < 2 else 100 * float(counts.max() / counts.sum())
 
 
 def table(found: Evaluation) -> Section:
-    """Every protocol as a bar with its mean, spread and time, and what chance would reach."""
+    """Every protocol as a bar with its mean, spread and time, and the majority-class baseline."""
     floor, clips = chance(found.truth), len(found.truth)
     rows: list[list[Cell]] = []
     for row in found.rows:
@@ -105,8 +105,8 @@ def table(found: Evaluation) -> Section:
     whiskers += [f"{'of a single run ' * several}the 95 % interval that {plural(clips, 'scored clip')} leave open"] * single
     note = f"{use}. Whiskers: {', '.join(whiskers)}."
     if floor is not None:
-        rows.append([Gauge("always the commonest class", floor), f"{floor:.1f}", None, None])
-        note += f" Dashed: what whoever always names the commonest class would reach, {floor:.1f} %."
+        rows.append([Gauge("majority-class baseline", floor), f"{floor:.1f}", None, None])
+        note += f" Dashed: the accuracy of always predicting the most frequent class, {floor:.1f} %."
     return table_section("Results", ["protocol", "accuracy, %", "runs", "seconds a run"], rows, note, numbers=(1, 3))
 
 

@@ -209,8 +209,9 @@ def _begin(method: Encoder, init: Path | None) -> None:
     """Takes over what a run is begun from."""
     taken = method.taken_over()
     if init is not None:
+        average = averaged(init)
         for prefix in taken or ("",):
-            load_model(init, method, prefix=prefix, average=averaged(init))
+            load_model(init, method, prefix=prefix, average=average)
     elif taken:
         raise UserError("model.frozen: what is frozen would teach by random weights; name the run that it is from with --init")
 

@@ -9,6 +9,11 @@ import torch
 from ..errors import UserError
 
 
+def local_rank() -> int:
+    """Which process of its machine this is, from 0, as the launcher told it."""
+    return int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")))
+
+
 def device_of(accelerator: str) -> torch.device:
     """The device of this process for ``auto``, ``cpu``, ``cuda`` or ``mps``; with several processes each has its own GPU.
 
@@ -23,5 +28,5 @@ def device_of(accelerator: str) -> torch.device:
     if (accelerator == "cuda" and not cuda) or (accelerator == "mps" and not mps):
         raise UserError(f"accelerator {accelerator}: this machine has none that torch {torch.__version__} can use; try cpu")
     if accelerator == "cuda":
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))))
+        return torch.device("cuda", local_rank())
     return torch.device(accelerator)

@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 
 from ..errors import UserError
 from ..machine import cores
+from .device import local_rank
 
 T = TypeVar("T")
 
@@ -70,7 +71,7 @@ def _started() -> Layout | None:
 
 def leads() -> bool:
     """Whether this process is, as its launcher told it, the first on its machine; asked before the processes know of each other."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
+    return local_rank() == 0
 
 
 class Processes:

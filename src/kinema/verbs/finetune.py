@@ -61,7 +61,7 @@ def finetune(
     trained = replace(trained, recipe=changed(trained.recipe, {}, settings), seed=trained.seed if seed is None else seed)
     store = Store.open(data)
     how = trained.recipe.supervision
-    if not any(setting.startswith("supervision.precision=") for setting in settings):
+    if not any(setting.partition("=")[0].strip() == "supervision.precision" for setting in settings):
         how = how.reopened()
     how = how if epochs is None else lasting(how, epochs)
     how = replace(how, layer_decay=1.0) if scratch else how

@@ -69,7 +69,7 @@ class Gauge:
 
     Attributes:
         name: of the row. percent: length of the bar; None is a row without one.
-        low, high: ends of a whisker, per cent; None for no whisker. mark: of a dashed line, for instance what chance would reach.
+        low, high: ends of a whisker, per cent; None for no whisker. mark: of a dashed line, for instance the majority-class baseline.
     """
 
     name: str

@@ -129,10 +129,11 @@ def read_file(path: Path) -> ClipList:
     archive, colon, inner = str(path).rpartition(".zip:")
     if colon and not path.exists():
         source = Path(archive + ".zip")
-        found = [job for job in FORMATS[guess(source)].jobs(source) if job.member.name == one_form(inner)]
+        format = FORMATS[guess(source)]
+        found = [job for job in format.jobs(source) if job.member.name == one_form(inner)]
         if not found:
             raise UserError(f"{source}: no readable file {inner!r} in it")
-        return ClipList(in_order(FORMATS[guess(source)].read(found[0])))
+        return ClipList(in_order(format.read(found[0])))
     if path.is_dir() or path.suffix.lower() == ".zip":
         raise UserError(f"{path}: a whole folder or zip; name one file (within a zip: archive.zip:inner/path)")
     format = FORMATS[guess(path)]

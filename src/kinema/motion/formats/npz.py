@@ -128,7 +128,9 @@ def load_array(member: Member) -> tuple[np.ndarray, np.ndarray | None]:
 def from_array(
     values: np.ndarray, confidence: np.ndarray | None, skeleton: Skeleton, fps: float, origin: str, first: int = 0
 ) -> Clip:
-    """A clip from an array, as `read_array` describes it; its numbers are copied. `first` is the frame of the file that it begins with.
+    """A clip from an array, as `read_array` describes it; its numbers are never a view of a larger array.
+
+    `first` is the frame of the file that it begins with.
 
     Raises:
         FormatError: naming `origin`, for anything that is not positions of this skeleton.

@@ -72,9 +72,6 @@ class SignTable:
         for line, cells in table:
             where = f"{file.origin}, line {line}"
             try:
-                empty = [column for column in REQUIRED if column not in cells]
-                if empty:
-                    raise FormatError(where, f"{empty[0]} is empty")
                 sign = self._sign(cells, files, where)
                 if sign.name in signs:
                     raise FormatError(where, f"{sign_lists.shown(sign.name)} was in a line before; remove one of them")

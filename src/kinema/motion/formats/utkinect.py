@@ -111,11 +111,10 @@ def read(job: Job) -> ClipList:
     facts = {"subject": subject, "episode": episode, "recording": match[1]}
     if not job.context:
         return ClipList([Clip(finite(positions, origin), KINECT20, fps=FPS, subject=str(subject), source=origin, meta=facts)])
-    cut = sum(int(((order >= first) & (order <= last)).sum()) for _, first, last in job.context)
-    check_cuts(cut, len(order), origin)
+    cuts = [(order >= first) & (order <= last) for _, first, last in job.context]
+    check_cuts(sum(int(inside.sum()) for inside in cuts), len(order), origin)
     clips: list[Clip | Skipped] = []
-    for name, first, last in job.context:
-        inside = (order >= first) & (order <= last)
+    for (name, first, last), inside in zip(job.context, cuts, strict=True):
         shown = f"{name}, {first} to {last}"
         if not inside.any():
             clips.append(Skipped(shown, f"no frame of {shown}; the recording is cut off or the label is wrong"))
