@@ -72,7 +72,7 @@ def enter(folder: Path, config: Mapping[str, Any], *, resume: bool) -> dict[str,
     """Checks that the run may begin (or go on, with `resume`) in `folder`, and writes its configuration there.
 
     Returns:
-        The configuration of the run. One that goes on keeps its own, which may be older: what the new one leaves open stays.
+        The configuration of the run. One that goes on keeps its own, with the precision that the new one may leave open.
 
     Raises:
         UserError: a run is there and `resume` was not asked for, or the run there has another configuration.
